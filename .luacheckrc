@@ -1,0 +1,10 @@
+std = "lua54"
+max_line_length = 100
+include_files = {
+  "lua", "spec", "bin", "library", "examples", "bench",
+  "*.rockspec", ".luacheckrc", ".busted",
+}
+exclude_files = { ".lua", ".luarocks", ".install", "lua_modules", "build" }
+files["spec"] = { std = "+busted" }
+files["*.rockspec"] = { std = "+rockspec" }
+files[".luacheckrc"] = { std = "+luacheckrc" }

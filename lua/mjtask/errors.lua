@@ -1,0 +1,93 @@
+-- The kinds of error, and the table that a failure of the world is. Knows no network and no core.
+
+local errors = {}
+
+--- Every kind there is, and whether the same call may well succeed if it is made again.
+errors.kinds = {
+  dns = true, connect = true, tls = false, timeout = true, stalled = true,
+  http = false, -- by default; 408, 425, 5xx and broken answers are, see answer.lua
+  auth = false, quota = false, rate_limited = true, not_found = false, redirect = false,
+  decode = true, schema = false, too_large = false,
+  busy = true, banned = false, rejected = false, unknown_fate = false,
+  failed = false, cancelled = false, needs_input = false,
+  no_button = false, ambiguous = false, no_image = false, unsupported = false,
+  expired = false, not_image = false, io = false, aborted = false, closed = false,
+}
+
+local LIMIT = 200 -- bytes of a server's text in a message
+
+-- Code points that change how a terminal or a reader sees the text around them: format
+-- characters of direction and width, line and paragraph separators, the byte order mark.
+local function is_hidden(code)
+  return code < 0x20 or code >= 0x7F and code < 0xA0 or code == 0xAD or code == 0x61C
+    or code >= 0x200B and code <= 0x200F or code >= 0x2028 and code <= 0x202E
+    or code >= 0x2060 and code <= 0x206F or code == 0xFEFF or code >= 0xFFF9 and code <= 0xFFFB
+    or code >= 0xE0000 and code <= 0xE007F
+end
+
+local function visible(text)
+  local parts, at = {}, 1
+  while at <= #text do
+    local length = utf8.len(text, at, at)
+    local code = length and utf8.codepoint(text, at)
+    local after = length and utf8.offset(text, 2, at) or at + 1
+    if not code then
+      parts[#parts + 1] = ("\\x%02X"):format(text:byte(at))
+    elseif is_hidden(code) then
+      parts[#parts + 1] = code < 0x80 and ("\\x%02X"):format(code) or ("\\u{%X}"):format(code)
+    else
+      parts[#parts + 1] = text:sub(at, after - 1)
+    end
+    at = after
+  end
+  return table.concat(parts)
+end
+
+--- Text from anywhere, fit for a message: one line, control and direction characters spelt out,
+--- the queries of URLs (signatures) left out, at most `limit` bytes of it (200).
+---@param text any
+---@param limit? integer bytes
+---@return string
+function errors.printable(text, limit)
+  text = tostring(text):gsub("(https?://[^%?%s\"'<>]*)%?[^%s\"'<>]*", "%1?…")
+  limit = limit or LIMIT
+  local cut = #text > limit
+  if cut then
+    while limit > 0 and text:byte(limit + 1) & 0xC0 == 0x80 do limit = limit - 1 end
+    text = text:sub(1, limit)
+  end
+  if text:find("[^\x20-\x7E]") then text = visible((text:gsub("[ \t-\r]+", " "))) end
+  return cut and text .. "…" or text
+end
+
+local mt = { __name = "mjtask.error" }
+
+function mt.__tostring(err)
+  local about = {}
+  if err.id then about[#about + 1] = "id " .. errors.printable(err.id) end
+  if err.status then about[#about + 1] = "HTTP " .. tostring(err.status) end
+  if err.code then about[#about + 1] = "code " .. tostring(err.code) end
+  if err.attempts and err.attempts > 1 then about[#about + 1] = err.attempts .. " tries" end
+  local tail = #about > 0 and " (" .. table.concat(about, ", ") .. ")" or ""
+  return ("%s: %s%s"):format(err.kind, err.message, tail)
+end
+
+--- Makes an error. `fields` (id, status, code, retry_after, task, retryable …) becomes the error.
+---@param kind string one of errors.kinds
+---@param message string one line, without secrets
+---@param fields? table
+---@return table
+function errors.new(kind, message, fields)
+  local err = fields or {}
+  assert(errors.kinds[kind] ~= nil, kind)
+  err.kind, err.message = kind, message
+  if err.retryable == nil then err.retryable = errors.kinds[kind] end
+  return setmetatable(err, mt)
+end
+
+--- Is it an error of ours?
+function errors.is(value)
+  return getmetatable(value) == mt
+end
+
+return errors

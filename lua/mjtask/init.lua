@@ -1,0 +1,51 @@
+-- What require "mjtask" returns. The tasks of Midjourney proxies: fetched, waited for, read.
+
+local answer = require "mjtask.answer"
+local buttons = require "mjtask.buttons"
+local client = require "mjtask.client"
+local core = require "mjtask.core"
+local errors = require "mjtask.errors"
+local options = require "mjtask.options"
+local tasks = require "mjtask.task"
+
+local mjtask = {
+  _VERSION = "scm",
+  providers = require "mjtask.providers",
+  button = buttons.find,
+  buttons = buttons.all,
+  outcome = tasks.outcome,
+  percent = tasks.percent,
+  images = tasks.images,
+  expires = tasks.expires,
+}
+
+--- Makes a client. Raises on bad configuration: an unknown option, a malformed URL, no key.
+---@param given? table
+---@return mjtask.Client
+function mjtask.new(given)
+  return client.new(given)
+end
+
+--- Reads a task that came some other way: a webhook's body, a file. Same decoder, limits and shape
+--- as fetch.
+---@param json string
+---@param given? { strict?: boolean, null?: any, max_body?: integer }
+---@return mjtask.Task? task
+---@return mjtask.Error? err `decode`, `too_large`, `schema`, or what an error document says
+function mjtask.decode(json, given)
+  if type(json) ~= "string" then
+    error(("json: a string expected, got %s"):format(type(json)), 2)
+  end
+  options.check_decode(given, 2)
+  given = given or {}
+  local value, fault, offset = core.decode(json, {
+    strict = given.strict, null = given.null, max_size = given.max_body,
+  })
+  if value == nil and fault then
+    local kind = offset == 0 and #json > (given.max_body or math.huge) and "too_large" or "decode"
+    return nil, errors.new(kind, ("%s at byte %d"):format(fault, offset), { retryable = false })
+  end
+  return answer.document(value)
+end
+
+return mjtask

@@ -1,0 +1,134 @@
+-- Every option: what it may be, where it may stand, what it is by default. Knows nothing else.
+
+local options = {}
+
+local MIB = 1024 * 1024
+local LONGEST = 1e6 -- seconds, some eleven days: what is longer is a slip of units
+
+local function text(value)
+  if type(value) ~= "string" then return "must be a string" end
+  if value == "" then return "is empty" end
+end
+
+local function any_text(value)
+  if type(value) ~= "string" then return "must be a string" end
+end
+
+local function boolean(value)
+  if type(value) ~= "boolean" then return "must be true or false" end
+end
+
+local function callback(value)
+  if type(value) ~= "function" then return "must be a function" end
+end
+
+local function table_of_headers(value)
+  if type(value) ~= "table" then return "must be a table of names and values" end
+end
+
+local function seconds(least)
+  return function(value)
+    if type(value) ~= "number" then return "must be a number of seconds" end
+    if not (value >= least and value <= LONGEST) then -- NaN is neither
+      return ("must be %g to %g seconds"):format(least, LONGEST)
+    end
+  end
+end
+
+local function whole(least, most)
+  return function(value)
+    if not math.tointeger(value) or type(value) == "string" then return "must be an integer" end
+    if value < least or value > most then
+      return ("must be %d to %d"):format(least, most)
+    end
+  end
+end
+
+-- Who is trusted, and how: only where the client is made, because its connections are shared.
+local of_client = {
+  provider = text, url = text, key = any_text, auth = text,
+  headers = table_of_headers, user_agent = text, proxy = any_text, cafile = text,
+  allow_http = boolean, allow_private = boolean,
+  max_inflight = whole(1, 10000),
+  trace = callback,
+}
+
+-- For all calls where the client is made, or for one call.
+local of_both = {
+  timeout = seconds(0.001), request_timeout = seconds(0.001), retries = whole(0, 100),
+  interval = seconds(0.1), max_interval = seconds(0.1), stall = seconds(0.1),
+  max_body = whole(1, 1024 * MIB),
+}
+
+local of_decode = {
+  strict = boolean,
+  max_body = of_both.max_body,
+  null = function() end, -- any value may stand for null
+}
+
+local of_wait = { progress = callback }
+
+local defaults = {
+  request_timeout = 30, retries = 2,
+  interval = 5, max_interval = 30,
+  max_body = 8 * MIB,
+  max_inflight = 16,
+}
+
+local function check(given, level, ...)
+  if given == nil then return end
+  if type(given) ~= "table" then
+    error(("options: a table expected, got %s"):format(type(given)), level + 1)
+  end
+  for name, value in pairs(given) do
+    local known
+    for _, set in ipairs { ... } do known = known or set[name] end
+    if not known then error(("options: unknown option %q"):format(tostring(name)), level + 1) end
+    local fault = known(value)
+    if fault then error(("options.%s %s"):format(name, fault), level + 1) end
+  end
+end
+
+--- Raises, at the caller's `level`, for an option that `mjtask.new` does not know or cannot take.
+function options.check_new(given, level)
+  check(given, level + 1, of_client, of_both)
+end
+
+--- Likewise for a call; `wait` is true where progress belongs to it.
+function options.check_call(given, wait, level)
+  check(given, level + 1, of_both, wait and of_wait or {})
+end
+
+--- Likewise for decode.
+function options.check_decode(given, level)
+  check(given, level + 1, of_decode)
+end
+
+--- What holds for a client: its options over a provider's row over the defaults.
+---@param given table
+---@param row table a provider's
+function options.for_client(given, row)
+  local settings = { interval = row.interval }
+  for name, value in pairs(defaults) do
+    if settings[name] == nil then settings[name] = value end
+  end
+  for name in pairs(of_both) do
+    if given[name] ~= nil then settings[name] = given[name] end
+  end
+  settings.max_inflight = given.max_inflight or settings.max_inflight
+  settings.trace = given.trace
+  return settings
+end
+
+--- What holds for a call: its options over the client's settings.
+---@param settings table
+---@param given? table
+function options.for_call(settings, given)
+  if not given then return settings end
+  local merged = {}
+  for name, value in pairs(settings) do merged[name] = value end
+  for name, value in pairs(given) do merged[name] = value end
+  return merged
+end
+
+return options

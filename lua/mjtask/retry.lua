@@ -1,0 +1,108 @@
+-- One request until it is answered: what to try again, and when. The only policy there is. Knows
+-- operations and error kinds; must not know what is asked.
+
+local errors = require "mjtask.errors"
+
+local retry = {}
+
+local BASE, CAP = 0.5, 8 -- seconds of the first and of the longest backoff
+local OBEYED = 120 -- seconds of Retry-After that are waited for; after more the caller decides
+
+--- What all requests of one call have in common.
+---@class mjtask.Call
+---@field schedule mjtask.Schedule
+---@field operation mjtask.Operation
+---@field client { paused_until: number, engine: userdata } a 429 stops the looks of all
+---@field settings table timeout, request_timeout, retries (further tries), max_body, trace …
+---@field id? string
+---@field limit number seconds for the whole call
+---@field started number monotonic seconds, like deadline
+---@field deadline number
+---@field attempts integer requests sent so far
+
+--- Tells the user's `trace` function, if there is one.
+---@param call mjtask.Call
+---@param event table
+function retry.trace(call, event)
+  local trace = call.settings.trace
+  if not trace then return end
+  event.id = call.id
+  call.schedule:deliver(call.operation, trace, event)
+end
+
+--- An error with what the call knows of itself. A server may well quote the key it refuses.
+---@param call mjtask.Call
+function retry.complete(call, err)
+  err.message = call.client.engine:redact(err.message)
+  err.id = call.id
+  err.attempts = call.attempts
+  err.elapsed = call.schedule.now() - call.started
+  return err
+end
+
+--- The error of a call whose time is over.
+---@param call mjtask.Call
+function retry.timed_out(call)
+  return errors.new("timeout", ("not done within the time limit of %g s"):format(call.limit))
+end
+
+-- Seconds until the next try: what the server asks for, else full jitter, so that clients which
+-- failed together do not come back together. Nil: no further try makes sense.
+local function delay_after(call, err, try)
+  local delay = err.retry_after
+  if delay and delay > OBEYED then return nil end
+  delay = delay or call.schedule.random() * math.min(CAP, BASE * 2 ^ (try - 1))
+  if call.schedule.now() + delay >= call.deadline then return nil end
+  return delay
+end
+
+-- Sleeps until the client may ask again. False: that is after the deadline.
+local function sit_out_pause(call)
+  local resume_at = call.client.paused_until
+  if resume_at <= call.schedule.now() then return true end
+  if resume_at >= call.deadline then return false end
+  call.operation:sleep_until(resume_at)
+  return sit_out_pause(call) -- another answer may have prolonged it
+end
+
+local function attempt(call, request, read)
+  if not sit_out_pause(call) then return nil, retry.timed_out(call) end
+  call.attempts = call.attempts + 1
+  retry.trace(call, { event = "request", path = request.path, attempt = call.attempts })
+  local transfer = call.operation:send(request, call.settings.request_timeout, call.deadline)
+  if not transfer then return nil, retry.timed_out(call) end
+  local value, err = read(transfer:answer())
+  if err and err.kind == "timeout" and call.schedule.now() >= call.deadline then
+    err = retry.timed_out(call)
+  end
+  retry.trace(call, {
+    event = "answer", status = err and err.status or not err and 200 or nil,
+    kind = err and err.kind, attempt = call.attempts,
+  })
+  return value, err
+end
+
+--- Makes a request, and again while the failure is worth it and time and tries are left.
+--- `request` is what the engine's start takes; `read(value, facts)` turns the answer into a result,
+--- or nil and an error.
+---@param call mjtask.Call
+---@return any? result
+---@return mjtask.Error? err
+function retry.request(call, request, read)
+  local last = 1 + call.settings.retries
+  for try = 1, last do
+    local result, err = attempt(call, request, read)
+    if result ~= nil then return result end
+    local delay = err.retryable and delay_after(call, err, try)
+    if err.kind == "rate_limited" and delay then
+      local until_then = call.schedule.now() + delay
+      call.client.paused_until = math.max(call.client.paused_until, until_then)
+    end
+    if not delay or try == last then return nil, retry.complete(call, err) end
+    retry.trace(call, { event = "retry", kind = err.kind, seconds = delay })
+    call.operation:sleep_until(call.schedule.now() + delay)
+    request.fresh = true -- the old connection may be what is broken
+  end
+end
+
+return retry

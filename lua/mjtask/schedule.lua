@@ -1,0 +1,322 @@
+-- Operations as coroutines, and their timers: who waits for what, and when user code runs. Knows
+-- an engine by its methods and a clock by its function; must not know what is asked of a server.
+
+local schedule = {}
+
+---@class mjtask.Schedule
+local methods = {}
+local mt = { __name = "mjtask.schedule", __index = methods }
+
+--- `engine` moves bytes (mjtask.core); `call`, `interrupted` are the core's. Clock and randomness
+--- come from outside: `now()` gives monotonic seconds, `random()` a number in [0, 1). With `jump`
+--- time is a fake: jump(t) is called instead of a sleep while no transfer is in flight.
+---@param setup { engine: userdata, max_inflight: integer, call: function, interrupted: function,
+---  now: (fun(): number), random: (fun(): number), jump?: fun(time: number) }
+---@return mjtask.Schedule
+function schedule.new(setup)
+  return setmetatable({
+    engine = setup.engine,
+    call = setup.call,
+    interrupted = setup.interrupted,
+    now = setup.now,
+    random = setup.random,
+    jump = setup.jump,
+    max_inflight = setup.max_inflight,
+    inflight = 0, -- transfers with the engine
+    operations = {}, -- every operation that has not ended, as a key
+    timers = {}, -- a binary heap of operations, by `due`; each knows its `place`
+    queue = { first = 1, last = 0 }, -- operations that wait for one of max_inflight places
+    deliveries = { first = 1, last = 0 }, -- calls of user code, in the order things happened
+    nested = false, -- an operation or user code runs
+    closed = false,
+  }, mt)
+end
+
+-- ---- the timer heap -----------------------------------------------------------------------------
+
+local function put(timers, place, operation)
+  timers[place] = operation
+  operation.place = place
+end
+
+local function rise(timers, place, operation)
+  while place > 1 do
+    local parent = timers[place // 2]
+    if parent.due <= operation.due then break end
+    put(timers, place, parent)
+    place = place // 2
+  end
+  put(timers, place, operation)
+end
+
+local function sink(timers, place, operation)
+  local count = #timers
+  while 2 * place <= count do
+    local child = 2 * place
+    if child < count and timers[child + 1].due < timers[child].due then child = child + 1 end
+    if timers[child].due >= operation.due then break end
+    put(timers, place, timers[child])
+    place = child
+  end
+  put(timers, place, operation)
+end
+
+local function set_timer(self, operation, due)
+  operation.due = due
+  rise(self.timers, #self.timers + 1, operation)
+end
+
+local function clear_timer(self, operation)
+  local timers, place = self.timers, operation.place
+  if not place then return end
+  local last = timers[#timers]
+  timers[#timers] = nil
+  operation.place = nil
+  if last ~= operation then
+    rise(timers, place, last)
+    sink(timers, last.place, last)
+  end
+end
+
+-- ---- queues -------------------------------------------------------------------------------------
+
+local function push(queue, value)
+  queue.last = queue.last + 1
+  queue[queue.last] = value
+end
+
+local function pop(queue)
+  local value = queue[queue.first]
+  if value == nil then return nil end
+  queue[queue.first] = nil
+  queue.first = queue.first + 1
+  return value
+end
+
+-- ---- operations ---------------------------------------------------------------------------------
+
+---@class mjtask.Operation
+---@field ended boolean
+local operation_methods = {}
+local operation_mt = { __name = "mjtask.operation", __index = operation_methods }
+
+-- Leaving a blocking call by an error, Ctrl-C among them, leaves nothing behind.
+function operation_mt:__close()
+  self:cancel("aborted")
+end
+
+local function finish(self, operation, ...)
+  operation.ended = true
+  operation.results = table.pack(...)
+  self.operations[operation] = nil
+end
+
+-- Runs an operation until it waits for something again, or ends.
+local function resume(self, operation, ...)
+  local outer = self.nested
+  self.nested = true
+  local results = table.pack(coroutine.resume(operation.thread, ...))
+  self.nested = outer
+  local dead = coroutine.status(operation.thread) == "dead"
+  if operation.cancelled and not dead then
+    operation:cancel(operation.cancelled)
+  elseif operation.cancelled then
+    finish(self, operation, nil, operation.cancelled)
+  elseif not results[1] then -- a fault of ours, or no memory: it belongs to who called
+    operation.fault = results[2]
+    finish(self, operation)
+  elseif dead then
+    finish(self, operation, table.unpack(results, 2, results.n))
+  end
+end
+
+--- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait.
+---@return mjtask.Operation
+function methods:spawn(body, ...)
+  local operation = setmetatable({
+    schedule = self,
+    thread = coroutine.create(body),
+    ended = false,
+    waits = nil, -- "transfer", "place" (of max_inflight) or "time"
+    transfer = nil, -- the one under way
+    due = nil, place = nil, -- in the timer heap
+  }, operation_mt)
+  self.operations[operation] = true
+  resume(self, operation, operation, ...)
+  return operation
+end
+
+-- What an operation waited for is over: takes it out of everything that knew it.
+local function stop_waiting(self, operation)
+  clear_timer(self, operation)
+  operation.waits = nil
+  local transfer = operation.transfer
+  if transfer then
+    operation.transfer = nil
+    transfer:cancel()
+    self.inflight = self.inflight - 1
+  end
+end
+
+local start_queued
+
+--- Ends the operation with `nil, reason`, whatever it waits for. One that runs ends at its next
+--- wait; one that has ended stays as it is.
+function operation_methods:cancel(reason)
+  local owner = self.schedule
+  if self.ended then return end
+  if coroutine.status(self.thread) ~= "suspended" then
+    self.cancelled = reason
+    return
+  end
+  stop_waiting(owner, self)
+  coroutine.close(self.thread)
+  finish(owner, self, nil, reason)
+  start_queued(owner)
+end
+
+--- Inside an operation: sleeps until `time`.
+function operation_methods:sleep_until(time)
+  set_timer(self.schedule, self, time)
+  self.waits = "time"
+  coroutine.yield()
+end
+
+--- Inside an operation: does `request` (see the engine's start) and returns the ended transfer; nil
+--- if `deadline` passed before one of max_inflight places was free. `limit` is what the exchange
+--- may take in seconds; it ends with the deadline in any case.
+function operation_methods:send(request, limit, deadline)
+  local owner = self.schedule
+  if owner.inflight >= owner.max_inflight then
+    push(owner.queue, self)
+    set_timer(owner, self, deadline)
+    self.waits = "place"
+    if not coroutine.yield() then return nil end
+  end
+  request.timeout = math.min(limit, deadline - owner.now())
+  if request.timeout <= 0 then return nil end
+  owner.inflight = owner.inflight + 1
+  local ok, transfer = pcall(owner.engine.start, owner.engine, request, self)
+  if not ok then
+    owner.inflight = owner.inflight - 1
+    error(transfer, 0)
+  end
+  self.transfer = transfer
+  self.waits = "transfer"
+  return coroutine.yield()
+end
+
+-- Gives free places to those who wait longest for one.
+function start_queued(self)
+  while self.inflight < self.max_inflight and not self.closed do
+    local operation = pop(self.queue)
+    if not operation then return end
+    if operation.waits == "place" then -- else its time was over, or it was cancelled
+      stop_waiting(self, operation)
+      resume(self, operation, true)
+    end
+  end
+end
+
+-- ---- driving ------------------------------------------------------------------------------------
+
+local function run_timers(self)
+  local now = self.now()
+  local operation = self.timers[1]
+  while operation and operation.due <= now do
+    stop_waiting(self, operation)
+    resume(self, operation, nil)
+    operation = self.timers[1]
+  end
+end
+
+local function run_transfers(self)
+  while not self.closed do -- a finalizer may do that
+    local operation, transfer = self.engine:next()
+    if not operation then return end
+    self.inflight = self.inflight - 1
+    operation.transfer, operation.waits = nil, nil
+    resume(self, operation, transfer)
+    start_queued(self)
+  end
+end
+
+--- Moves everything on that can be moved, waiting at most `seconds` for it (nil: until something
+--- happens). Runs no user code. Returns whether it ended early, perhaps by a signal.
+---@param seconds? number
+---@return boolean
+function methods:step(seconds)
+  local first = self.timers[1]
+  if self.jump and first and self.inflight == 0 then
+    if first.due > self.now() then self.jump(first.due) end
+    run_timers(self)
+    return false
+  end
+  run_timers(self)
+  if self.closed then return false end
+  if self.deliveries.first <= self.deliveries.last then seconds = 0 end
+  first = not self.jump and self.timers[1] or nil
+  self.engine:wake_at(first and first.due)
+  local interrupted = self.engine:step(seconds)
+  run_transfers(self)
+  run_timers(self)
+  return interrupted
+end
+
+--- Notes a call of user code, to be made when no operation runs.
+function methods:deliver(operation, callback, ...)
+  push(self.deliveries, table.pack(operation, callback, ...))
+end
+
+-- Takes the next delivery: any, or the next of one operation.
+local function next_delivery(self, operation)
+  local queue = self.deliveries
+  if not operation then return pop(queue) end
+  for at = queue.first, queue.last do
+    local delivery = queue[at]
+    if delivery[1] == operation then
+      table.move(queue, at + 1, queue.last + 1, at)
+      queue.last = queue.last - 1
+      return delivery
+    end
+  end
+end
+
+-- Makes the calls that are due: all of them, or from within a callback only those of `operation`.
+-- The first error of user code is raised when all have been made.
+local function run_deliveries(self, operation)
+  local outer = self.nested
+  local whose = outer and operation or nil
+  local failed, problem = false, nil
+  self.nested = true
+  local delivery = next_delivery(self, whose)
+  while delivery do
+    local ok, err = self.call(table.unpack(delivery, 2, delivery.n))
+    if not ok and not failed then failed, problem = true, err end
+    delivery = next_delivery(self, whose)
+  end
+  self.nested = outer
+  if failed then error(problem, 0) end
+end
+
+--- Blocks until the operation has ended, and returns what it returned.
+---@param operation mjtask.Operation
+function methods:await(operation)
+  local _ <close> = operation
+  while not operation.ended do
+    local interrupted = self:step()
+    run_deliveries(self, operation)
+    if interrupted and self.interrupted() then error("interrupted!", 0) end
+  end
+  run_deliveries(self, operation)
+  if operation.fault ~= nil then error(operation.fault, 0) end
+  return table.unpack(operation.results, 1, operation.results.n)
+end
+
+--- Ends every operation with `nil, reason`, and moves nothing any more.
+function methods:close(reason)
+  self.closed = true
+  for operation in pairs(self.operations) do operation:cancel(reason) end
+end
+
+return schedule

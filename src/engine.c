@@ -1,0 +1,449 @@
+/* Many transfers behind one descriptor: libcurl's multi, driven by its sockets
+   and its timer. Knows curl, and must not know Lua. */
+#define _GNU_SOURCE /* for SOCK_CLOEXEC under -std=c99 */
+#include "engine.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/socket.h>
+
+#define EVENTS 64 /* taken from the kernel in one go */
+#define ROUNDS 4 /* of libcurl's timers before the sockets have their turn */
+#define STREAMS                                                                \
+  1000L /* of one HTTP/2 connection; at libcurl's 100 it opens
+                         a connection for each further request */
+
+/* ---- the process ---------------------------------------------------------- */
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static CURLcode global = CURLE_FAILED_INIT;
+static unsigned forks; /* written in a child before it has a second thread */
+
+static void on_fork (void) {
+  forks++;
+}
+
+static void open_globally (void) {
+  global = curl_global_init(CURL_GLOBAL_DEFAULT);
+  pthread_atfork(NULL, NULL, on_fork);
+}
+
+const char *engine_global (void) {
+  pthread_once(&once, open_globally);
+  return global == CURLE_OK ? NULL : "libcurl cannot be initialized";
+}
+
+int engine_is_forked (const Engine *engine) {
+  return engine->forks != forks;
+}
+
+/* ---- what libcurl calls: these only take notes ------------------------------ */
+
+#if MJTASK_EPOLL
+
+static int on_timer (CURLM *multi, long ms, void *arg) {
+  Engine *engine = arg;
+  (void)multi;
+  engine->due = ms < 0 ? HUGE_VAL : pollset_now() + (double)ms * 1e-3;
+  return 0;
+}
+
+static int on_socket (CURL *easy, curl_socket_t fd, int what, void *arg,
+                      void *unused) {
+  Engine *engine = arg;
+  unsigned events = 0;
+  (void)easy;
+  (void)unused;
+  if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) events |= POLLSET_READ;
+  if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) events |= POLLSET_WRITE;
+  return pollset_want(&engine->pollset, (int)fd, 0, events);
+}
+
+static curl_socket_t open_socket (void *arg, curlsocktype purpose,
+                                  struct curl_sockaddr *address) {
+  Engine *engine = arg;
+  int fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+                  address->protocol);
+  (void)purpose;
+  if (fd < 0) return CURL_SOCKET_BAD;
+  if (pollset_keep(&engine->pollset, fd) != 0) {
+    close(fd);
+    return CURL_SOCKET_BAD;
+  }
+  return fd;
+}
+
+static int close_socket (void *arg, curl_socket_t fd) {
+  Engine *engine = arg;
+  pollset_forget(&engine->pollset, (int)fd);
+  return close((int)fd);
+}
+
+#endif
+
+/* ---- open, authorize, close -------------------------------------------------- */
+
+static CURLMcode apply_multi (Engine *engine, long window) {
+  CURLM *multi = engine->multi;
+  CURLMcode code = CURLM_OK;
+#define SET(option, value)                                                     \
+  (code = code != CURLM_OK ? code : curl_multi_setopt(multi, option, value))
+  SET(CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS);
+  SET(CURLMOPT_MAXCONNECTS, window);
+#if MJTASK_EPOLL
+  SET(CURLMOPT_TIMERFUNCTION, on_timer);
+  SET(CURLMOPT_TIMERDATA, engine);
+  SET(CURLMOPT_SOCKETFUNCTION, on_socket);
+  SET(CURLMOPT_SOCKETDATA, engine);
+#endif
+#undef SET
+  return code;
+}
+
+const char *engine_open (Engine *engine, long window) {
+  const char *fault = engine_global();
+  Profile *profile = &engine->profile;
+  if (fault != NULL) return fault;
+  engine->forks = forks;
+  engine->due = engine->wake = HUGE_VAL;
+  engine->multi = curl_multi_init();
+  profile->share = curl_share_init();
+  if (engine->multi == NULL || profile->share == NULL) return "out of memory";
+#if MJTASK_EPOLL
+  if (pollset_open(&engine->pollset) != 0) return "no descriptor is left";
+  profile->open_socket = open_socket;
+  profile->close_socket = close_socket;
+  profile->sockets = engine;
+#endif
+  if (curl_share_setopt(profile->share, CURLSHOPT_SHARE,
+                        CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK ||
+      apply_multi(engine, window) != CURLM_OK)
+    return "libcurl refuses its options";
+  profile->secure = engine->base.secure;
+  profile->json.data = (char *)"Content-Type: application/json";
+  return engine_header(engine, "Accept", 6, "application/json", 16);
+}
+
+static void wipe (void *memory, size_t size) {
+  volatile char *byte = memory;
+  while (size-- > 0)
+    *byte++ = 0; /* volatile: a memset may be left out */
+}
+
+/* Can it be sent as a header's value, and come back as the same? */
+static const char *check_value (const char *value, size_t size) {
+  size_t i;
+  if (size == 0) return "is empty";
+  if (size > ENGINE_KEY_MAX) return "is longer than 4096 bytes";
+  if (value[0] == ' ' || value[size - 1] == ' ')
+    return "begins or ends with a blank";
+  for (i = 0; i < size; i++) {
+    if (value[i] < ' ' || value[i] > '~')
+      return "has a control character or one beyond ASCII";
+  }
+  return NULL;
+}
+
+static const char *check_name (const char *name, size_t size) {
+  size_t i;
+  if (size == 0) return "has an empty name";
+  if (size > ENGINE_KEY_MAX) return "has a name longer than 4096 bytes";
+  for (i = 0; i < size; i++) {
+    if (name[i] <= ' ' || name[i] > '~' ||
+        strchr("()<>@,;:\\\"/[]?={}", name[i]) != NULL)
+      return "has a name that HTTP does not allow";
+  }
+  return NULL;
+}
+
+static const char *append (Engine *engine, const char *name, size_t name_size,
+                           const char *prefix, const char *value, size_t size) {
+  Profile *profile = &engine->profile;
+  char line[2 * ENGINE_KEY_MAX + 16];
+  struct curl_slist *headers;
+  snprintf(line, sizeof line, "%.*s: %s%.*s", (int)name_size, name, prefix,
+           (int)size, value);
+  headers = curl_slist_append(profile->headers, line);
+  wipe(line, sizeof line);
+  if (headers == NULL) return "cannot be kept: out of memory";
+  profile->headers = headers;
+  profile->json.next = headers;
+  return NULL;
+}
+
+const char *engine_header (Engine *engine, const char *name, size_t name_size,
+                           const char *value, size_t value_size) {
+  const char *fault = check_name(name, name_size);
+  if (fault == NULL) fault = check_value(value, value_size);
+  if (fault != NULL) return fault;
+  return append(engine, name, name_size, "", value, value_size);
+}
+
+const char *engine_authorize (Engine *engine, unsigned lines, const char *key,
+                              size_t size) {
+  const char *fault = check_value(key, size);
+  if (fault == NULL && size >= 7 && curl_strnequal(key, "Bearer ", 7))
+    fault = "begins with the word Bearer, which belongs to auth";
+  if (fault == NULL && (lines & ENGINE_BEARER))
+    fault = append(engine, "Authorization", 13, "Bearer ", key, size);
+  if (fault == NULL && (lines & ENGINE_RAW))
+    fault = append(engine, "Authorization", 13, "", key, size);
+  if (fault == NULL && (lines & ENGINE_SECRET))
+    fault = append(engine, "mj-api-secret", 13, "", key, size);
+  if (fault == NULL) { /* the newest line ends with it */
+    const struct curl_slist *line = engine->profile.headers;
+    while (line->next != NULL)
+      line = line->next;
+    engine->key = line->data + strlen(line->data) - size;
+  }
+  return fault;
+}
+
+static void blot_out (char *text, size_t size, const char *secret) {
+  size_t length = strlen(secret), at;
+  for (at = 0; length > 0 && at + length <= size; at++) {
+    if (memcmp(text + at, secret, length) == 0) memset(text + at, '*', length);
+  }
+}
+
+void engine_redact (const Engine *engine, char *text, size_t size) {
+  const struct curl_slist *line = engine->profile.headers;
+  if (line == NULL) return; /* closed */
+  while ((line = line->next) != NULL) { /* the first is Accept */
+    const char *value = strchr(line->data, ':') + 2;
+    if (strlen(value) >= 8) blot_out(text, size, value);
+  }
+  if (engine->key != NULL) blot_out(text, size, engine->key);
+}
+
+static void wipe_headers (Profile *profile) {
+  struct curl_slist *line;
+  for (line = profile->headers; line != NULL; line = line->next)
+    wipe(line->data, strlen(line->data));
+}
+
+/* ---- the two lists -------------------------------------------------------------- */
+
+static void link_flying (Engine *engine, Transfer *transfer) {
+  transfer->engine = engine;
+  transfer->prev = NULL;
+  transfer->next = engine->flying;
+  if (engine->flying != NULL) engine->flying->prev = transfer;
+  engine->flying = transfer;
+}
+
+static void link_ended (Engine *engine, Transfer *transfer) {
+  transfer->engine = engine;
+  transfer->next = NULL;
+  transfer->prev = engine->last;
+  if (engine->last != NULL)
+    engine->last->next = transfer;
+  else
+    engine->ended = transfer;
+  engine->last = transfer;
+}
+
+static void unlink_transfer (Transfer *transfer) {
+  Engine *engine = transfer->engine;
+  if (engine == NULL) return;
+  if (transfer->prev != NULL)
+    transfer->prev->next = transfer->next;
+  else if (engine->flying == transfer)
+    engine->flying = transfer->next;
+  else
+    engine->ended = transfer->next;
+  if (transfer->next != NULL)
+    transfer->next->prev = transfer->prev;
+  else if (engine->last == transfer)
+    engine->last = transfer->prev;
+  transfer->prev = transfer->next = NULL;
+  transfer->engine = NULL;
+}
+
+/* ---- transfers ------------------------------------------------------------------ */
+
+static CURL *borrow (Engine *engine) {
+  if (engine->spare_count == 0) return curl_easy_init();
+  return engine->spares[--engine->spare_count];
+}
+
+static void give_back (Engine *engine, CURL *easy) {
+  if (easy == NULL) return;
+  if (engine->spare_count < ENGINE_SPARES)
+    engine->spares[engine->spare_count++] = easy;
+  else
+    curl_easy_cleanup(easy);
+}
+
+static void end (Engine *engine, Transfer *transfer, CURLcode code) {
+  unlink_transfer(transfer);
+  give_back(engine, transfer_finish(transfer, code));
+  link_ended(engine, transfer);
+}
+
+void engine_start (Engine *engine, Transfer *transfer, const Request *request) {
+  CURL *easy = borrow(engine);
+  CURLcode code = CURLE_OUT_OF_MEMORY;
+  if (easy != NULL) {
+    code = transfer_prepare(transfer, easy, &engine->profile, request);
+    if (code != CURLE_OK) give_back(engine, easy);
+  }
+  if (code == CURLE_OK &&
+      curl_multi_add_handle(engine->multi, easy) != CURLM_OK) {
+    give_back(engine, transfer_abandon(transfer));
+    code = CURLE_OUT_OF_MEMORY;
+  }
+  if (code != CURLE_OK)
+    end(engine, transfer, code);
+  else {
+    transfer->state = TRANSFER_FLYING;
+    link_flying(engine, transfer);
+  }
+}
+
+void engine_cancel (Transfer *transfer) {
+  Engine *engine = transfer->engine;
+  if (engine == NULL) return;
+  if (engine_is_forked(engine)) transfer->easy = NULL; /* the parent's */
+  if (transfer->easy != NULL) {
+    curl_multi_remove_handle(engine->multi, transfer->easy);
+    give_back(engine, transfer_abandon(transfer));
+  }
+  unlink_transfer(transfer);
+  transfer->state = TRANSFER_IDLE;
+}
+
+Transfer *engine_next (Engine *engine) {
+  return engine->ended;
+}
+
+void engine_take (Transfer *transfer) {
+  unlink_transfer(transfer);
+  transfer->state = TRANSFER_TAKEN;
+}
+
+static void collect (Engine *engine) {
+  CURLMsg *message;
+  int left;
+  while ((message = curl_multi_info_read(engine->multi, &left)) != NULL) {
+    Transfer *transfer = NULL;
+    CURL *easy = message->easy_handle;
+    CURLcode code = message->data.result; /* gone with the handle's removal */
+    if (message->msg != CURLMSG_DONE) continue;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+    curl_multi_remove_handle(engine->multi, easy);
+    end(engine, transfer, code);
+  }
+}
+
+void engine_close (Engine *engine) {
+  Profile *profile = &engine->profile;
+  while (engine->ended != NULL)
+    engine_cancel(engine->ended);
+  while (engine->flying != NULL)
+    engine_cancel(engine->flying);
+  wipe_headers(profile);
+  if (!engine_is_forked(engine)) { /* else curl would say goodbye to servers */
+    while (engine->spare_count > 0)
+      curl_easy_cleanup(engine->spares[--engine->spare_count]);
+    if (engine->multi != NULL) curl_multi_cleanup(engine->multi);
+    if (profile->share != NULL) curl_share_cleanup(profile->share);
+    curl_slist_free_all(profile->headers);
+  }
+  engine->multi = NULL;
+  engine->key = NULL;
+  engine->spare_count = 0;
+  memset(profile, 0, sizeof *profile);
+#if MJTASK_EPOLL
+  pollset_release(&engine->pollset);
+#endif
+}
+
+/* ---- driving ---------------------------------------------------------------------- */
+
+void engine_wake_at (Engine *engine, double when) {
+  engine->wake = when;
+#if MJTASK_EPOLL
+  pollset_arm(&engine->pollset,
+              engine->ended != NULL ? pollset_now() : fmin(engine->due, when));
+#endif
+}
+
+/* Seconds until the first reason to wake, at most `seconds` (negative: any). */
+static double time_left (const Engine *engine, double seconds) {
+  double due = fmin(engine->due, engine->wake);
+  double left = due < HUGE_VAL ? fmax(due - pollset_now(), 0) : HUGE_VAL;
+  if (engine->ended != NULL) return 0;
+  if (seconds >= 0 && seconds < left) left = seconds;
+  return left < HUGE_VAL ? left : -1;
+}
+
+#if MJTASK_EPOLL
+
+static void run_timers (Engine *engine) {
+  int running, round;
+  for (round = 0; round < ROUNDS && engine->due <= pollset_now(); round++) {
+    engine->due = HUGE_VAL; /* libcurl only speaks when it wants another */
+    curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+  }
+}
+
+static int run_sockets (Engine *engine, double seconds) {
+  PollEvent events[EVENTS];
+  int i, running;
+  int n = pollset_wait(&engine->pollset, seconds, events, EVENTS);
+  for (i = 0; i < n; i++) {
+    int mask = ((events[i].events & POLLSET_READ) ? CURL_CSELECT_IN : 0) |
+               ((events[i].events & POLLSET_WRITE) ? CURL_CSELECT_OUT : 0) |
+               ((events[i].events & POLLSET_ERROR) ? CURL_CSELECT_ERR : 0);
+    curl_multi_socket_action(engine->multi, events[i].fd, mask, &running);
+  }
+  return n < 0 && errno == EINTR;
+}
+
+int engine_step (Engine *engine, double seconds) {
+  int interrupted;
+  run_timers(engine);
+  collect(engine);
+  pollset_sync(&engine->pollset);
+  interrupted = run_sockets(engine, time_left(engine, seconds));
+  run_timers(engine);
+  collect(engine);
+  pollset_sync(&engine->pollset);
+  return interrupted;
+}
+
+int engine_fd (Engine *engine) {
+  int fd = pollset_fd(&engine->pollset);
+  engine_wake_at(engine, engine->wake);
+  return fd;
+}
+
+#else
+
+/* curl_multi_poll does not tell a signal from time that is over. */
+int engine_step (Engine *engine, double seconds) {
+  int ready = 0, running;
+  double left;
+  curl_multi_perform(engine->multi, &running);
+  collect(engine);
+  left = time_left(engine, seconds);
+  if (left < 0 || left > 3600) left = 3600; /* in ms it must fit into an int */
+  if (left > 0)
+    curl_multi_poll(engine->multi, NULL, 0, (int)ceil(left * 1000), &ready);
+  curl_multi_perform(engine->multi, &running);
+  collect(engine);
+  return ready == 0;
+}
+
+int engine_fd (Engine *engine) {
+  (void)engine;
+  return -1;
+}
+
+#endif

@@ -1,0 +1,83 @@
+/* Declares many transfers behind one descriptor. */
+#ifndef MJTASK_ENGINE_H
+#define MJTASK_ENGINE_H
+
+#include <stddef.h>
+#include <curl/curl.h>
+
+#include "pollset.h"
+#include "transfer.h"
+#include "url.h"
+
+#define ENGINE_SPARES 16 /* resting handles kept for the next transfers */
+#define ENGINE_KEY_MAX 4096 /* bytes of a key or a header's value */
+
+/* Header lines that carry the key, see engine_authorize. */
+#define ENGINE_BEARER 1u /* Authorization: Bearer KEY */
+#define ENGINE_RAW 2u /* Authorization: KEY */
+#define ENGINE_SECRET 4u /* mj-api-secret: KEY */
+
+typedef struct Engine {
+  Pollset pollset;
+  CURLM *multi; /* NULL: not open, or closed */
+  double due; /* when libcurl wants to be called, monotonic seconds */
+  double wake; /* when the caller wants to be woken, likewise */
+  Profile profile;
+  UrlBase base;
+  const char *key; /* in one of the profile's headers; NULL: none */
+  Transfer *flying; /* in libcurl's hands */
+  Transfer *ended, *last; /* to be handed out, oldest first */
+  CURL *spares[ENGINE_SPARES];
+  int spare_count;
+  unsigned forks; /* how often the process had forked when this was opened */
+} Engine;
+
+/* Prepares libcurl; once per process is enough, more often does no harm.
+   NULL, or what went wrong. */
+const char *engine_global (void);
+
+/* The next three return NULL, or a static text that says what is wrong. First
+   the caller zeroes the engine and fills `base` and the strings of `profile`,
+   which stay its own. `window`: connections that may be kept. */
+const char *engine_open (Engine *engine, long window);
+
+/* The lines that carry the key; copied, and wiped when the engine closes. */
+const char *engine_authorize (Engine *engine, unsigned lines, const char *key,
+                              size_t size);
+const char *engine_header (Engine *engine, const char *name, size_t name_size,
+                           const char *value, size_t value_size);
+
+/* Overwrites with asterisks whatever is secret in `text`: the key, and the
+   values of the headers that were given (of 8 bytes or more). */
+void engine_redact (const Engine *engine, char *text, size_t size);
+
+/* Is the caller a forked child? Then nothing here may be used but close. */
+int engine_is_forked (const Engine *engine);
+
+/* Starts a transfer, zeroed or cancelled, whose memory is the caller's. It
+   always ends: what cannot start has ended already when this returns. */
+void engine_start (Engine *engine, Transfer *transfer, const Request *request);
+
+/* Waits at most `seconds` (negative: until something happens) and moves bytes.
+   1: ended early, perhaps by a signal. */
+int engine_step (Engine *engine, double seconds);
+
+/* The transfer that ended first of those not yet taken, or NULL. */
+Transfer *engine_next (Engine *engine);
+void engine_take (Transfer *transfer);
+
+/* Takes a transfer out of whatever list it is in. Idempotent. */
+void engine_cancel (Transfer *transfer);
+
+/* Ends a step's wait at `when` (monotonic seconds, infinite: never), and makes
+   the descriptor readable then, or when libcurl has something to do, whichever
+   is sooner. To be called last, after steps and starts: it alone arms. */
+void engine_wake_at (Engine *engine, double when);
+
+/* The descriptor that is readable when engine_step has work; -1: none here. */
+int engine_fd (Engine *engine);
+
+/* Unlinks all transfers, closes, wipes, frees. Idempotent. */
+void engine_close (Engine *engine);
+
+#endif

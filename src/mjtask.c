@@ -1,0 +1,606 @@
+/* The Lua face of the core: arguments, userdata, results. The only room that
+   knows both Lua and curl; what they do is in the rooms it calls. */
+#define _GNU_SOURCE /* for dladdr under -std=c99 */
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#include <dlfcn.h>
+
+#include "lua.h"
+#include "lauxlib.h"
+
+#include "decode.h"
+#include "engine.h"
+
+#define ENGINE "mjtask.engine"
+#define TRANSFER "mjtask.transfer"
+
+/* user values of an engine */
+#define LIVE 1 /* transfers that libcurl or nobody holds: address -> userdata */
+#define STRINGS 2 /* what its profile points to */
+
+/* user values of a transfer */
+#define WAITER 1
+#define BODY 2 /* the request's, which libcurl reads where it lies */
+#define HOME 3 /* its engine's LIVE */
+
+#define EXCERPT 120 /* bytes of a body that is not JSON shown in an error */
+
+/* Both functions are extern in Lua's headers, and all else is hidden. */
+#if defined(__GNUC__)
+#define EXPORT __attribute__((visibility("default")))
+#else
+#define EXPORT
+#endif
+
+/* ---- arguments ------------------------------------------------------------- */
+
+static int bad_field (lua_State *L, const char *name, const char *fault) {
+  return luaL_error(L, "%s %s", name, fault);
+}
+
+/* A string field of the table at `index`, or NULL: absent. Leaves it on the
+   stack: one value in any case. */
+static const char *field_string (lua_State *L, int index, const char *name,
+                                 size_t *size) {
+  int type = lua_getfield(L, index, name);
+  if (type == LUA_TNIL) return NULL;
+  if (type != LUA_TSTRING) bad_field(L, name, "must be a string");
+  return lua_tolstring(L, -1, size);
+}
+
+/* The same without a NUL inside, for C strings of libcurl's. */
+static const char *field_cstring (lua_State *L, int index, const char *name) {
+  size_t size;
+  const char *text = field_string(L, index, name, &size);
+  if (text != NULL && strlen(text) != size)
+    bad_field(L, name, "has a NUL character");
+  return text;
+}
+
+static int field_boolean (lua_State *L, int index, const char *name) {
+  int value;
+  lua_getfield(L, index, name);
+  value = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+static lua_Number field_number (lua_State *L, int index, const char *name,
+                                lua_Number otherwise, lua_Number least) {
+  lua_Number value = otherwise;
+  if (lua_getfield(L, index, name) != LUA_TNIL) {
+    if (lua_type(L, -1) != LUA_TNUMBER) bad_field(L, name, "must be a number");
+    value = lua_tonumber(L, -1);
+    if (!(value >= least && value <= 1e15))
+      bad_field(L, name, "is out of range");
+  }
+  lua_pop(L, 1);
+  return value;
+}
+
+/* ---- decode ------------------------------------------------------------------ */
+
+/* decode (json [, { max_size, max_depth, strict, null }])
+   --> value, or nil, message, offset in bytes */
+static int core_decode (lua_State *L) {
+  DecodeOptions options = {DECODE_MAX_SIZE, DECODE_MAX_DEPTH, 0, 0};
+  DecodeError error;
+  size_t size;
+  const char *text = luaL_checklstring(L, 1, &size);
+  lua_settop(L, 2);
+  if (!lua_isnil(L, 2)) {
+    luaL_checktype(L, 2, LUA_TTABLE);
+    options.max_size =
+      (size_t)field_number(L, 2, "max_size", (lua_Number)DECODE_MAX_SIZE, 0);
+    options.max_depth =
+      (int)fmin(field_number(L, 2, "max_depth", DECODE_MAX_DEPTH, 0), 1e9);
+    options.strict = field_boolean(L, 2, "strict");
+    if (lua_getfield(L, 2, "null") != LUA_TNIL) options.null_index = 3;
+  }
+  if (decode(L, text, size, &options, &error)) return 1;
+  lua_pushnil(L);
+  lua_pushstring(L, error.message);
+  lua_pushinteger(L, (lua_Integer)error.offset);
+  return 3;
+}
+
+/* ---- transfers ----------------------------------------------------------------- */
+
+static Transfer *new_transfer (lua_State *L) {
+  Transfer *transfer = lua_newuserdatauv(L, sizeof *transfer, 3);
+  memset(transfer, 0, sizeof *transfer);
+  luaL_setmetatable(L, TRANSFER);
+  return transfer;
+}
+
+/* cancel (): it will not be handed out any more; a finished one stays as it is */
+static int transfer_cancel (lua_State *L) {
+  Transfer *transfer = luaL_checkudata(L, 1, TRANSFER);
+  lua_settop(L, 1);
+  engine_cancel(transfer);
+  if (lua_getiuservalue(L, 1, HOME) == LUA_TTABLE) {
+    lua_pushnil(L);
+    lua_rawsetp(L, -2, transfer);
+  }
+  lua_pushnil(L);
+  lua_setiuservalue(L, 1, WAITER);
+  return 0;
+}
+
+static int transfer_gc (lua_State *L) {
+  Transfer *transfer = luaL_checkudata(L, 1, TRANSFER);
+  engine_cancel(transfer);
+  transfer_release(transfer);
+  return 0;
+}
+
+static void set_string (lua_State *L, const char *name, const char *text) {
+  lua_pushstring(L, text);
+  lua_setfield(L, -2, name);
+}
+
+/* Pushes the table of what there is to know beside the decoded value. */
+static void push_facts (lua_State *L, const Transfer *transfer) {
+  const char *kind = transfer_kind(transfer);
+  lua_createtable(L, 0, 8);
+  if (kind != NULL) {
+    set_string(L, "kind", kind);
+    set_string(L, "message", transfer_message(transfer));
+  }
+  if (transfer->status != 0) {
+    lua_pushinteger(L, transfer->status);
+    lua_setfield(L, -2, "status");
+  }
+  lua_pushinteger(L, transfer->sent);
+  lua_setfield(L, -2, "sent");
+  if (transfer->retry_after > 0) {
+    lua_pushnumber(L, transfer->retry_after);
+    lua_setfield(L, -2, "retry_after");
+  }
+  if (transfer->type[0] != '\0') set_string(L, "type", transfer->type);
+  if (transfer->target[0] != '\0') set_string(L, "target", transfer->target);
+}
+
+/* stack: …, facts; adds why the body is no JSON, and how it begins. */
+static void note_fault (lua_State *L, const Transfer *transfer,
+                        const DecodeError *error) {
+  size_t blank = 0;
+  while (blank < transfer->size &&
+         memchr(" \t\r\n", transfer->body[blank], 4) != NULL)
+    blank++;
+  if (blank == transfer->size) {
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "empty");
+    return;
+  }
+  lua_pushfstring(L, "%s at byte %I", error->message,
+                  (LUAI_UACINT)error->offset);
+  lua_setfield(L, -2, "fault");
+  lua_pushlstring(L, transfer->body,
+                  transfer->size < EXCERPT ? transfer->size : EXCERPT);
+  lua_setfield(L, -2, "excerpt");
+}
+
+/* answer () --> value, facts
+   The body as decoded JSON, or nil; and facts, nil for a JSON body with 200:
+   { kind, message: of a failure below HTTP; status; sent: bytes of the request;
+   retry_after: seconds; type; target: of a redirect; and where the body is no
+   JSON: empty = true, or fault, excerpt }. Can be had once: the body goes. */
+static int transfer_answer (lua_State *L) {
+  DecodeOptions options = {SIZE_MAX, DECODE_MAX_DEPTH, 0, 0};
+  DecodeError error = {"", 0};
+  Transfer *transfer = luaL_checkudata(L, 1, TRANSFER);
+  int decoded = 0;
+  luaL_argcheck(L, transfer->state == TRANSFER_TAKEN, 1, "not handed out");
+  lua_settop(L, 1);
+  if (transfer->code == CURLE_OK) {
+    /* Nothing frees the body meanwhile: only this function and __gc do, and
+       this transfer is on the stack. */
+    decoded = decode(L, transfer->body != NULL ? transfer->body : "",
+                     transfer->size, &options, &error);
+  }
+  if (!decoded) lua_pushnil(L);
+  if (decoded && transfer->status == 200 && !lua_isnil(L, 2))
+    lua_pushnil(L);
+  else {
+    push_facts(L, transfer);
+    if (!decoded && transfer->code == CURLE_OK) note_fault(L, transfer, &error);
+  }
+  transfer_release(transfer);
+  return 2;
+}
+
+/* ---- the engine: configuration ----------------------------------------------------- */
+
+static const struct {
+  const char *name;
+  unsigned lines;
+} schemes[] = {
+  {"bearer", ENGINE_BEARER},
+  {"raw", ENGINE_RAW},
+  {"mj-api-secret", ENGINE_SECRET},
+  {"auto", ENGINE_RAW | ENGINE_SECRET}, /* one of them suits every server */
+  {"none", 0},
+};
+
+static unsigned check_scheme (lua_State *L, const char *name) {
+  size_t i;
+  for (i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+    if (strcmp(name, schemes[i].name) == 0) return schemes[i].lines;
+  }
+  bad_field(L, "auth",
+            "must be \"bearer\", \"raw\", \"mj-api-secret\", \"auto\" or "
+            "\"none\"");
+  return 0;
+}
+
+static void check_url (lua_State *L, int options, UrlBase *base) {
+  size_t size = 0;
+  const char *url = field_string(L, options, "url", &size);
+  const char *fault = url != NULL ? url_base(url, size, base) : "is missing";
+  if (fault == NULL && !base->secure && !base->loopback &&
+      !field_boolean(L, options, "allow_http"))
+    fault = "is plain http, which shows the key to the network: use https, or "
+            "allow_http = true";
+  if (fault != NULL) bad_field(L, "url", fault);
+  lua_pop(L, 1);
+}
+
+/* The string stays where the profile points: in the table on top. */
+static const char *keep_cstring (lua_State *L, int options, const char *name) {
+  const char *text = field_cstring(L, options, name);
+  lua_setfield(L, -2, name);
+  return text;
+}
+
+static void take_strings (lua_State *L, int options, Engine *engine) {
+  Profile *profile = &engine->profile;
+  lua_createtable(L, 0, 3);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, -3, STRINGS);
+  profile->user_agent = keep_cstring(L, options, "user_agent");
+  profile->proxy = keep_cstring(L, options, "proxy");
+  profile->cafile = keep_cstring(L, options, "cafile");
+  lua_pop(L, 1);
+  if (profile->user_agent != NULL &&
+      profile->user_agent[strcspn(profile->user_agent, "\r\n")] != '\0')
+    bad_field(L, "user_agent", "has a line break");
+}
+
+static void take_key (lua_State *L, int options, Engine *engine) {
+  size_t size = 0;
+  const char *scheme = field_cstring(L, options, "auth");
+  unsigned lines = check_scheme(L, scheme != NULL ? scheme : "none");
+  const char *key = field_string(L, options, "key", &size);
+  if (lines != 0) {
+    const char *fault =
+      key != NULL ? engine_authorize(engine, lines, key, size) : "is missing";
+    if (fault != NULL) bad_field(L, "key", fault);
+  }
+  lua_pop(L, 2);
+}
+
+static void take_headers (lua_State *L, int options, Engine *engine) {
+  if (lua_getfield(L, options, "headers") == LUA_TNIL) {
+    lua_pop(L, 1);
+    return;
+  }
+  if (!lua_istable(L, -1)) bad_field(L, "headers", "must be a table");
+  lua_pushnil(L);
+  while (lua_next(L, -2) != 0) {
+    size_t name_size, size;
+    const char *name, *value, *fault;
+    if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TSTRING)
+      bad_field(L, "headers", "must map names to values, both strings");
+    name = lua_tolstring(L, -2, &name_size);
+    value = lua_tolstring(L, -1, &size);
+    fault = engine_header(engine, name, name_size, value, size);
+    if (fault != NULL) bad_field(L, "headers: a value or name", fault);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+/* engine { url, auth, key, headers, user_agent, proxy, cafile, allow_http,
+            max_inflight } --> engine; raises, naming the field */
+static int core_engine (lua_State *L) {
+  Engine *engine;
+  const char *fault;
+  long window;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  window = (long)field_number(L, 1, "max_inflight", 16, 1);
+  engine = lua_newuserdatauv(L, sizeof *engine, 2);
+  memset(engine, 0, sizeof *engine);
+  luaL_setmetatable(L, ENGINE);
+  lua_newtable(L);
+  lua_setiuservalue(L, 2, LIVE);
+  check_url(L, 1, &engine->base);
+  take_strings(L, 1, engine);
+  fault = engine_open(engine, window);
+  if (fault != NULL) return luaL_error(L, "%s", fault);
+  take_headers(L, 1, engine);
+  take_key(L, 1, engine);
+  if (engine->profile.proxy != NULL && engine->profile.proxy[0] != '\0' &&
+      !engine->base.secure && !field_boolean(L, 1, "allow_http"))
+    bad_field(L, "proxy", "would be shown the key: the url is plain http");
+  return 1;
+}
+
+/* ---- the engine: methods --------------------------------------------------------------- */
+
+static Engine *check_engine (lua_State *L) {
+  Engine *engine = luaL_checkudata(L, 1, ENGINE);
+  if (engine_is_forked(engine))
+    luaL_error(L, "this client belongs to the process before the fork: "
+                  "make a new one in the child");
+  if (engine->multi == NULL) luaL_error(L, "the client is closed");
+  return engine;
+}
+
+/* Fills the request from the table at 2; the body stays on the stack. */
+static void check_request (lua_State *L, const Engine *engine, Request *request,
+                           char *url) {
+  size_t size = 0;
+  const char *path = field_string(L, 2, "path", &size);
+  if (path == NULL || !url_join(&engine->base, path, size, url))
+    bad_field(L, "path", "is no path");
+  lua_pop(L, 1);
+  request->url = url;
+  request->timeout =
+    (long)fmin(ceil(field_number(L, 2, "timeout", 30, 0) * 1000), 1e9);
+  if (request->timeout < 1) request->timeout = 1; /* 0 would mean for ever */
+  request->max_body =
+    (size_t)field_number(L, 2, "max_body", (lua_Number)DECODE_MAX_SIZE, 1);
+  request->fresh = field_boolean(L, 2, "fresh");
+  request->body = field_string(L, 2, "body", &request->body_size);
+}
+
+/* start ({ path, body, timeout: seconds, max_body: bytes, fresh }, waiter)
+   --> transfer; `next` hands both out when it has ended. A body makes it a POST */
+static int engine_start_transfer (lua_State *L) {
+  Engine *engine = check_engine(L);
+  char url[URL_JOINED];
+  Request request;
+  Transfer *transfer;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkany(L, 3);
+  lua_settop(L, 3);
+  check_request(L, engine, &request, url);
+  transfer = new_transfer(L); /* stack: engine, table, waiter, body, transfer */
+  /* closed by a finalizer just now? From here on nothing runs one. */
+  if (engine->multi == NULL) return luaL_error(L, "the client is closed");
+  lua_insert(L, 4);
+  lua_setiuservalue(L, 4, BODY);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, 4, WAITER);
+  lua_getiuservalue(L, 1, LIVE);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, 4, HOME);
+  lua_pushvalue(L, 4);
+  lua_rawsetp(L, -2, transfer);
+  engine_start(engine, transfer, &request);
+  lua_settop(L, 4);
+  return 1;
+}
+
+/* step ([seconds]) --> did it end early, perhaps by a signal? Moves bytes, at
+   most so long; without a number until something happens */
+static int engine_step_once (lua_State *L) {
+  Engine *engine = check_engine(L);
+  lua_Number seconds = luaL_optnumber(L, 2, -1);
+  lua_pushboolean(L, engine_step(engine, seconds));
+  return 1;
+}
+
+/* next () --> waiter, transfer: one that has ended; nothing if there is none */
+static int engine_next_transfer (lua_State *L) {
+  Engine *engine = check_engine(L);
+  Transfer *transfer = engine_next(engine);
+  lua_settop(L, 1);
+  if (transfer == NULL) return 0;
+  lua_getiuservalue(L, 1, LIVE);
+  lua_rawgetp(L, 2, transfer);
+  lua_getiuservalue(L, 3, WAITER);
+  /* stack: engine, LIVE, transfer, waiter; Lua holds it: C lets go */
+  engine_take(transfer);
+  lua_pushnil(L);
+  lua_rawsetp(L, 2, transfer);
+  lua_insert(L, 3);
+  return 2;
+}
+
+/* wake_at (when): ends a step's wait at that time of now (), nil: no time */
+static int engine_wake (lua_State *L) {
+  Engine *engine = check_engine(L);
+  engine_wake_at(engine, luaL_optnumber(L, 2, HUGE_VAL));
+  return 0;
+}
+
+/* pollfd () --> descriptor that is readable when step has work, nil: none here */
+static int engine_pollfd (lua_State *L) {
+  int fd = engine_fd(check_engine(L));
+  if (fd < 0) return 0;
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
+static int engine_release (lua_State *L) {
+  Engine *engine = luaL_checkudata(L, 1, ENGINE);
+  engine_close(engine);
+  lua_settop(L, 1);
+  lua_pushnil(L); /* who waited for a transfer may be collected now */
+  lua_setiuservalue(L, 1, LIVE);
+  return 0;
+}
+
+static int engine_tostring (lua_State *L) {
+  Engine *engine = luaL_checkudata(L, 1, ENGINE);
+  lua_pushfstring(L, "%s(%s)", ENGINE, engine->base.text);
+  return 1;
+}
+
+/* redact (text) --> the text without the key, should it be in there */
+static int engine_redacted (lua_State *L) {
+  Engine *engine = luaL_checkudata(L, 1, ENGINE);
+  size_t size;
+  const char *text = luaL_checklstring(L, 2, &size);
+  luaL_Buffer copy;
+  char *out = luaL_buffinitsize(L, &copy, size);
+  memcpy(out, text, size);
+  engine_redact(engine, out, size);
+  luaL_pushresultsize(&copy, size);
+  return 1;
+}
+
+/* base () --> the base URL as it is used */
+static int engine_base (lua_State *L) {
+  Engine *engine = luaL_checkudata(L, 1, ENGINE);
+  lua_pushstring(L, engine->base.text);
+  return 1;
+}
+
+/* ---- the rest ------------------------------------------------------------------------------ */
+
+static int on_error (lua_State *L) {
+  const char *message = lua_tostring(L, 1);
+  if (message == NULL) return 1; /* somebody's own error value */
+  if (strncmp(message, "attempt to yield", 16) == 0)
+    message = lua_pushfstring(L, "a callback must not yield (%s)", message);
+  luaL_traceback(L, L, message, 1);
+  return 1;
+}
+
+/* call (f, …) --> true, results; or false, error with its traceback. There is no
+   continuation, so f cannot yield */
+static int core_call (lua_State *L) {
+  int ok;
+  luaL_checkany(L, 1);
+  lua_pushcfunction(L, on_error);
+  lua_insert(L, 1);
+  ok = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1) == LUA_OK;
+  lua_pushboolean(L, ok);
+  lua_replace(L, 1);
+  return lua_gettop(L);
+}
+
+/* now () --> seconds of a clock that never jumps */
+static int core_now (lua_State *L) {
+  lua_pushnumber(L, pollset_now());
+  return 1;
+}
+
+/* interrupted () --> has Ctrl-C armed the interpreter's hook? lua.c puts it on
+   the main state, where a coroutine's instructions never meet it */
+static int core_interrupted (lua_State *L) {
+  const int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
+  lua_State *main;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  main = lua_tothread(L, -1);
+  lua_pushboolean(L, lua_gethook(main) != NULL &&
+                       lua_gethookmask(main) == all &&
+                       lua_gethookcount(main) == 1);
+  return 1;
+}
+
+/* id (value) --> the id as a string; or nil, what is wrong with it */
+static int core_id (lua_State *L) {
+  size_t size;
+  const char *id;
+  int type = lua_type(L, 1);
+  lua_settop(L, 1);
+  if (type == LUA_TNUMBER && !lua_isinteger(L, 1)) {
+    lua_pushnil(L);
+    lua_pushliteral(L, "is a float: was it decoded elsewhere? "
+                       "Give the id as a string");
+    return 2;
+  }
+  if (type != LUA_TSTRING && type != LUA_TNUMBER) {
+    lua_pushnil(L);
+    lua_pushfstring(L, "must be a string or an integer, not a %s",
+                    luaL_typename(L, 1));
+    return 2;
+  }
+  id = lua_tolstring(L, 1, &size);
+  if (url_is_id(id, size) && !(type == LUA_TNUMBER && id[0] == '-')) return 1;
+  lua_pushnil(L);
+  lua_pushliteral(L, "must be 1 to 128 letters, digits, or - . _ ~, and not "
+                     ". or ..");
+  return 2;
+}
+
+static const luaL_Reg transfer_methods[] = {
+  {"answer", transfer_answer},
+  {"cancel", transfer_cancel},
+  {NULL, NULL},
+};
+
+static const luaL_Reg transfer_meta[] = {
+  {"__gc", transfer_gc},
+  {NULL, NULL},
+};
+
+static const luaL_Reg engine_methods[] = {
+  {"base", engine_base},
+  {"close", engine_release},
+  {"next", engine_next_transfer},
+  {"pollfd", engine_pollfd},
+  {"redact", engine_redacted},
+  {"start", engine_start_transfer},
+  {"step", engine_step_once},
+  {"wake_at", engine_wake},
+  {NULL, NULL},
+};
+
+static const luaL_Reg engine_meta[] = {
+  {"__close", engine_release},
+  {"__gc", engine_release},
+  {"__tostring", engine_tostring},
+  {NULL, NULL},
+};
+
+static const luaL_Reg core[] = {
+  {"call", core_call},
+  {"decode", core_decode},
+  {"engine", core_engine},
+  {"id", core_id},
+  {"interrupted", core_interrupted},
+  {"now", core_now},
+  {NULL, NULL},
+};
+
+static void make_type (lua_State *L, const char *name, const luaL_Reg *meta,
+                       const luaL_Reg *methods) {
+  luaL_newmetatable(L, name);
+  luaL_setfuncs(L, meta, 0);
+  lua_newtable(L);
+  luaL_setfuncs(L, methods, 0);
+  lua_setfield(L, -2, "__index");
+  lua_pushboolean(L, 0); /* getmetatable tells nothing: no __gc by hand */
+  lua_setfield(L, -2, "__metatable");
+  lua_pop(L, 1);
+}
+
+/* libcurl's resolver threads may outlive lua_close, which unmaps this module,
+   and libcurl with it, under their feet. In a static host there is nothing to
+   unmap, and a failure means nothing. */
+static void stay_mapped (void) {
+  Dl_info info;
+  if (dladdr((const void *)core, &info) != 0 && info.dli_fname != NULL)
+    dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+EXPORT int luaopen_mjtask_core (lua_State *L);
+
+int luaopen_mjtask_core (lua_State *L) {
+  const char *fault;
+  luaL_checkversion(L);
+  stay_mapped();
+  fault = engine_global();
+  if (fault != NULL) return luaL_error(L, "%s", fault);
+  make_type(L, TRANSFER, transfer_meta, transfer_methods);
+  make_type(L, ENGINE, engine_meta, engine_methods);
+  luaL_newlib(L, core);
+  return 1;
+}

@@ -1,0 +1,257 @@
+/* One HTTP exchange: its options, the body and its cap, the outcome. Knows
+   curl, and must not know Lua. */
+#include "transfer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LEAST_ROOM ((size_t)8 << 10) /* bytes of a first body buffer */
+#define IDLE_MAX 60L /* s a connection may rest before it counts as dead */
+#define LIFE_MAX 600L /* s a connection is used at all */
+
+#if LIBCURL_VERSION_NUM < 0x074b00
+#error "mjtask needs libcurl 7.75 or newer"
+#endif
+
+static const char out_of_memory[] = "out of memory";
+
+/* ---- what libcurl calls ------------------------------------------------ */
+
+/* Room for `more` bytes, or 0. CURLOPT_MAXFILESIZE would not do: it believes
+   Content-Length, and knows neither chunked nor compressed bodies. */
+static int make_room (Transfer *transfer, size_t more) {
+  size_t room = transfer->room < LEAST_ROOM ? LEAST_ROOM : transfer->room;
+  char *body;
+  if (more <= transfer->room - transfer->size) return 1;
+  while (room - transfer->size < more)
+    room = room > transfer->cap / 2 ? transfer->cap : room * 2;
+  body = realloc(transfer->body, room);
+  if (body == NULL) return 0;
+  transfer->body = body;
+  transfer->room = room;
+  return 1;
+}
+
+static size_t on_body (char *data, size_t one, size_t count, void *arg) {
+  Transfer *transfer = arg;
+  (void)one; /* always 1 */
+  if (count > transfer->cap - transfer->size) {
+    transfer->refused = "too_large";
+    return 0;
+  }
+  if (!make_room(transfer, count)) {
+    transfer->refused = "http";
+    return 0;
+  }
+  memcpy(transfer->body + transfer->size, data, count);
+  transfer->size += count;
+  return count;
+}
+
+/* ---- options ------------------------------------------------------------ */
+
+/* The first failure stays in `code`, and nothing is set after it. */
+#define SET(option, value)                                                     \
+  (code = code != CURLE_OK ? code : curl_easy_setopt(easy, option, value))
+
+/* Debian's libcurl has both a bundle and a directory of certificates. With the
+   directory set libcurl reads the bundle again for every new connection (20 ms)
+   instead of keeping it; both hold the same authorities. */
+static CURLcode apply_trust (CURL *easy, const Profile *profile) {
+  CURLcode code = CURLE_OK;
+  const char *bundle = profile->cafile;
+#if LIBCURL_VERSION_NUM >= 0x075400
+  if (bundle == NULL) bundle = curl_version_info(CURLVERSION_NOW)->cainfo;
+#endif
+  SET(CURLOPT_SSL_VERIFYPEER, 1L);
+  SET(CURLOPT_SSL_VERIFYHOST, 2L);
+  SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  SET(CURLOPT_SHARE, profile->share);
+  if (profile->cafile != NULL) SET(CURLOPT_CAINFO, profile->cafile);
+  if (bundle != NULL) SET(CURLOPT_CAPATH, NULL);
+  return code;
+}
+
+static CURLcode apply_protocols (CURL *easy, const Profile *profile) {
+  CURLcode code = CURLE_OK;
+#if LIBCURL_VERSION_NUM >= 0x075500
+  SET(CURLOPT_PROTOCOLS_STR, profile->secure ? "https" : "http");
+#else
+  SET(CURLOPT_PROTOCOLS,
+      (long)(profile->secure ? CURLPROTO_HTTPS : CURLPROTO_HTTP));
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075700
+  /* A name look-up that hangs must not hang us: its thread is left behind. */
+  SET(CURLOPT_QUICK_EXIT, 1L);
+#endif
+  SET(CURLOPT_NOSIGNAL, 1L);
+  SET(CURLOPT_FOLLOWLOCATION, 0L);
+  SET(CURLOPT_HTTP09_ALLOWED, 0L);
+  SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+  SET(CURLOPT_PATH_AS_IS, 1L);
+  SET(CURLOPT_ACCEPT_ENCODING, "gzip");
+  SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
+  SET(CURLOPT_USERAGENT, profile->user_agent);
+  /* The environment's proxy would read the key of a request in clear. */
+  if (profile->proxy != NULL)
+    SET(CURLOPT_PROXY, profile->proxy);
+  else if (!profile->secure)
+    SET(CURLOPT_PROXY, "");
+  return code;
+}
+
+static CURLcode apply_connection (CURL *easy, const Profile *profile,
+                                  const Request *request) {
+  CURLcode code = CURLE_OK;
+  SET(CURLOPT_TIMEOUT_MS, request->timeout);
+  SET(CURLOPT_CONNECTTIMEOUT_MS, request->timeout);
+  SET(CURLOPT_TCP_KEEPALIVE, 1L);
+  SET(CURLOPT_MAXAGE_CONN, IDLE_MAX);
+#if LIBCURL_VERSION_NUM >= 0x075000
+  SET(CURLOPT_MAXLIFETIME_CONN, LIFE_MAX);
+#endif
+  SET(CURLOPT_FRESH_CONNECT, (long)request->fresh);
+  /* Wait to learn whether a connection under way can carry many requests. */
+  SET(CURLOPT_PIPEWAIT, (long)(profile->secure && !request->fresh));
+  SET(CURLOPT_OPENSOCKETFUNCTION, profile->open_socket);
+  SET(CURLOPT_OPENSOCKETDATA, profile->sockets);
+  SET(CURLOPT_CLOSESOCKETFUNCTION, profile->close_socket);
+  SET(CURLOPT_CLOSESOCKETDATA, profile->sockets);
+  return code;
+}
+
+static CURLcode apply_options (CURL *easy, Transfer *transfer,
+                               const Profile *profile, const Request *request) {
+  CURLcode code = CURLE_OK;
+  SET(CURLOPT_PRIVATE, transfer);
+  SET(CURLOPT_ERRORBUFFER, transfer->error);
+  SET(CURLOPT_WRITEFUNCTION, on_body);
+  SET(CURLOPT_WRITEDATA, transfer);
+  SET(CURLOPT_URL, request->url);
+  if (request->body != NULL) {
+    SET(CURLOPT_HTTPHEADER, (struct curl_slist *)&profile->json);
+    SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);
+    SET(CURLOPT_POSTFIELDS, request->body);
+  }
+  else
+    SET(CURLOPT_HTTPHEADER, profile->headers);
+  if (code == CURLE_OK) code = apply_protocols(easy, profile);
+  if (code == CURLE_OK) code = apply_trust(easy, profile);
+  if (code == CURLE_OK) code = apply_connection(easy, profile, request);
+  return code;
+}
+
+/* ---- life ---------------------------------------------------------------- */
+
+CURLcode transfer_prepare (Transfer *transfer, CURL *easy,
+                           const Profile *profile, const Request *request) {
+  CURLcode code;
+  transfer->cap = request->max_body;
+  /* Not only for clean options: before 8.17 a handle counts the dead
+     connections that it met, and fails each seventh time. */
+  curl_easy_reset(easy);
+  code = apply_options(easy, transfer, profile, request);
+  if (code == CURLE_OK)
+    transfer->easy = easy;
+  else
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+  return code;
+}
+
+/* A redirect's target goes into messages; its query may be a signature. */
+static void note_target (Transfer *transfer, CURL *easy) {
+  char *target = NULL;
+  if (curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &target) != CURLE_OK ||
+      target == NULL)
+    return;
+  snprintf(transfer->target, sizeof transfer->target, "%.*s",
+           (int)strcspn(target, "?#"), target);
+}
+
+static void note_answer (Transfer *transfer, CURL *easy) {
+  char *type = NULL;
+  curl_off_t wait = 0;
+  curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &transfer->status);
+  curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &transfer->sent);
+  if (curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK)
+    transfer->retry_after = (double)wait;
+  if (curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type) == CURLE_OK &&
+      type != NULL)
+    snprintf(transfer->type, sizeof transfer->type, "%s", type);
+  note_target(transfer, easy);
+}
+
+CURL *transfer_finish (Transfer *transfer, CURLcode code) {
+  if (transfer->easy != NULL) note_answer(transfer, transfer->easy);
+  transfer->code = code;
+  transfer->state = TRANSFER_ENDED;
+  return transfer_abandon(transfer);
+}
+
+CURL *transfer_abandon (Transfer *transfer) {
+  CURL *easy = transfer->easy;
+  transfer->easy = NULL;
+  if (easy != NULL) curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, NULL);
+  return easy;
+}
+
+void transfer_release (Transfer *transfer) {
+  char *body = transfer->body;
+  transfer->body = NULL;
+  transfer->size = transfer->room = 0;
+  free(body);
+}
+
+/* ---- outcome --------------------------------------------------------------- */
+
+static const struct {
+  CURLcode code;
+  const char *kind;
+} kinds[] = {
+  {CURLE_COULDNT_RESOLVE_HOST, "dns"},
+  {CURLE_COULDNT_RESOLVE_PROXY, "dns"},
+  {CURLE_COULDNT_CONNECT, "connect"},
+  {CURLE_PROXY, "connect"},
+  {CURLE_GOT_NOTHING, "connect"},
+  {CURLE_SEND_ERROR, "connect"},
+  {CURLE_RECV_ERROR, "connect"},
+  {CURLE_PARTIAL_FILE, "connect"},
+  {CURLE_HTTP2, "connect"},
+  {CURLE_HTTP2_STREAM, "connect"},
+  {CURLE_OPERATION_TIMEDOUT, "timeout"},
+  {CURLE_SSL_CONNECT_ERROR, "tls"},
+  {CURLE_PEER_FAILED_VERIFICATION, "tls"},
+  {CURLE_SSL_CERTPROBLEM, "tls"},
+  {CURLE_SSL_CIPHER, "tls"},
+  {CURLE_SSL_CACERT_BADFILE, "tls"},
+  {CURLE_SSL_CRL_BADFILE, "tls"},
+  {CURLE_SSL_ISSUER_ERROR, "tls"},
+  {CURLE_SSL_ENGINE_NOTFOUND, "tls"},
+  {CURLE_SSL_ENGINE_SETFAILED, "tls"},
+  {CURLE_SSL_ENGINE_INITFAILED, "tls"},
+  {CURLE_SSL_PINNEDPUBKEYNOTMATCH, "tls"},
+  {CURLE_SSL_INVALIDCERTSTATUS, "tls"},
+  {CURLE_USE_SSL_FAILED, "tls"},
+  {CURLE_FILESIZE_EXCEEDED, "too_large"},
+  {CURLE_BAD_CONTENT_ENCODING, "decode"},
+};
+
+const char *transfer_kind (const Transfer *transfer) {
+  size_t i;
+  if (transfer->code == CURLE_OK) return NULL;
+  if (transfer->refused != NULL) return transfer->refused;
+  for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+    if (kinds[i].code == transfer->code) return kinds[i].kind;
+  }
+  return "http"; /* not an answer that HTTP knows */
+}
+
+const char *transfer_message (const Transfer *transfer) {
+  if (transfer->code == CURLE_WRITE_ERROR && transfer->refused != NULL)
+    return strcmp(transfer->refused, "too_large") == 0
+             ? "the answer is larger than max_body"
+             : out_of_memory;
+  if (transfer->error[0] != '\0') return transfer->error;
+  return curl_easy_strerror(transfer->code);
+}

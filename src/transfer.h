@@ -1,0 +1,83 @@
+/* Declares one HTTP exchange. */
+#ifndef MJTASK_TRANSFER_H
+#define MJTASK_TRANSFER_H
+
+#include <stddef.h>
+#include <curl/curl.h>
+
+#define TRANSFER_TYPE_MAX 64 /* bytes kept of a content type */
+#define TRANSFER_TARGET_MAX 256 /* bytes kept of a redirect's target */
+
+/* What every exchange of one engine has in common. The engine owns all of it
+   and keeps it unchanged while an exchange is under way. */
+typedef struct Profile {
+  struct curl_slist *headers; /* of every request; the key is in here */
+  struct curl_slist json; /* put in front of them where there is a body */
+  const char *user_agent;
+  const char *proxy; /* NULL: as the environment says; "": none */
+  const char *cafile; /* NULL: the system's */
+  CURLSH *share; /* TLS sessions */
+  int secure; /* the base URL is https */
+  curl_opensocket_callback open_socket;
+  curl_closesocket_callback close_socket;
+  void *sockets; /* what both are given */
+} Profile;
+
+/* What is asked. The strings stay the caller's until the exchange has ended. */
+typedef struct Request {
+  const char *url;
+  const char *body; /* NULL: a GET, else a POST of JSON */
+  size_t body_size; /* bytes */
+  long timeout; /* ms, of the whole exchange */
+  size_t max_body; /* bytes of the answer, decompressed */
+  int fresh; /* on a connection of its own */
+} Request;
+
+typedef enum TransferState {
+  TRANSFER_IDLE, /* not started, or cancelled */
+  TRANSFER_FLYING, /* in libcurl's hands */
+  TRANSFER_ENDED, /* the fields below are valid; waits to be handed out */
+  TRANSFER_TAKEN /* handed out */
+} TransferState;
+
+typedef struct Transfer {
+  struct Transfer *prev, *next; /* in one of the engine's lists */
+  struct Engine *engine; /* whose lists; NULL: in none */
+  CURL *easy; /* lent by the engine while it flies, else NULL */
+  TransferState state;
+
+  char *body; /* of the answer; owned */
+  size_t size, room, cap; /* bytes of body: there, allocated, allowed */
+  const char *refused; /* the kind that a callback ended it with, or NULL */
+
+  CURLcode code; /* how it ended */
+  long status; /* HTTP's, 0: no answer */
+  long sent; /* bytes of the request that went out */
+  double retry_after; /* seconds, 0: not given */
+  char type[TRANSFER_TYPE_MAX]; /* content type, "" if none */
+  char target[TRANSFER_TARGET_MAX]; /* of a redirect, without its query */
+  char error[CURL_ERROR_SIZE]; /* libcurl's words */
+} Transfer;
+
+/* Lends `easy` to the transfer and sets every option anew; on failure the
+   handle is not lent. */
+CURLcode transfer_prepare (Transfer *transfer, CURL *easy,
+                           const Profile *profile, const Request *request);
+
+/* Takes down how it ended, and gives the handle back. */
+CURL *transfer_finish (Transfer *transfer, CURLcode code);
+
+/* Gives the handle back without a result. */
+CURL *transfer_abandon (Transfer *transfer);
+
+/* The error kind of an ended transfer without a usable HTTP answer; NULL where
+   there is one. The kinds are listed in lua/mjtask/errors.lua. */
+const char *transfer_kind (const Transfer *transfer);
+
+/* What to say of it, never NULL. */
+const char *transfer_message (const Transfer *transfer);
+
+/* Frees the body. Idempotent. */
+void transfer_release (Transfer *transfer);
+
+#endif

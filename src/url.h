@@ -1,0 +1,31 @@
+/* Declares the checks of base URLs and ids. */
+#ifndef MJTASK_URL_H
+#define MJTASK_URL_H
+
+#include <stddef.h>
+
+#define URL_MAX 2048 /* bytes of a base URL */
+#define URL_ID_MAX 128 /* bytes of a task's id */
+
+typedef struct UrlBase {
+  char text[URL_MAX + 1]; /* scheme://host[:port][/path], no slash, no /mj */
+  size_t size; /* bytes of text */
+  int secure; /* https */
+  int loopback; /* the host is this machine, by its literal name */
+} UrlBase;
+
+/* Fills `base` and returns NULL; or a static text that says what is wrong with
+   the URL, to be put behind its name. */
+const char *url_base (const char *text, size_t size, UrlBase *base);
+
+/* Is it 1 to 128 unreserved characters (RFC 3986 section 2.3), and neither "."
+   nor ".."? Such an id is one path segment, whatever it says. */
+int url_is_id (const char *id, size_t size);
+
+/* Writes base and path, at most URL_JOINED bytes with the final NUL. 1, or 0:
+   the path does not begin with a slash, is too long, or has anything but
+   unreserved characters between its slashes. */
+#define URL_JOINED (URL_MAX + 512)
+int url_join (const UrlBase *base, const char *path, size_t size, char *out);
+
+#endif
