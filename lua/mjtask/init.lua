@@ -38,12 +38,16 @@ function mjtask.decode(json, given)
   end
   options.check_decode(given, 2)
   given = given or {}
+  local limit = given.max_body or options.defaults.max_body
+  if #json > limit then
+    return nil, errors.new("too_large", ("the document is larger than %d bytes"):format(limit))
+  end
   local value, fault, offset = core.decode(json, {
-    strict = given.strict, null = given.null, max_size = given.max_body,
+    strict = given.strict, null = given.null, max_size = limit,
   })
   if value == nil and fault then
-    local kind = offset == 0 and #json > (given.max_body or math.huge) and "too_large" or "decode"
-    return nil, errors.new(kind, ("%s at byte %d"):format(fault, offset), { retryable = false })
+    local where = ("%s at byte %d"):format(fault, offset)
+    return nil, errors.new("decode", where, { retryable = false }) -- the text will not change
   end
   return answer.document(value)
 end

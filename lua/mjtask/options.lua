@@ -68,7 +68,7 @@ local of_decode = {
 
 local of_wait = { progress = callback }
 
-local defaults = {
+options.defaults = {
   request_timeout = 30, retries = 2,
   interval = 5, max_interval = 30,
   max_body = 8 * MIB,
@@ -109,7 +109,7 @@ end
 ---@param row table a provider's
 function options.for_client(given, row)
   local settings = { interval = row.interval }
-  for name, value in pairs(defaults) do
+  for name, value in pairs(options.defaults) do
     if settings[name] == nil then settings[name] = value end
   end
   for name in pairs(of_both) do

@@ -1,0 +1,67 @@
+rockspec_format = "3.0"
+package = "mjtask"
+version = "scm-1"
+
+source = {
+  url = "git+https://example.org/mjtask.git",
+}
+
+description = {
+  summary = "The tasks of a Midjourney proxy: fetch, wait, watch, press, download.",
+  detailed = [[
+Fetches the tasks of a Midjourney proxy, waits for them, watches many at once,
+finds their buttons by label, presses them and saves the pictures. Works in
+plain scripts, in coroutines and inside a host's event loop.]],
+  license = "MIT",
+  labels = { "midjourney", "http", "client", "async" },
+}
+
+supported_platforms = { "unix" }
+
+dependencies = {
+  "lua >= 5.4, < 5.5",
+  "lua-cjson >= 2.1.0",
+}
+
+-- No header is named: LuaRocks does not look where Debian and Ubuntu keep it,
+-- and the compiler does.
+external_dependencies = {
+  CURL = { library = "curl" },
+}
+
+build = {
+  type = "builtin",
+  modules = {
+    ["mjtask"] = "lua/mjtask/init.lua",
+    ["mjtask.answer"] = "lua/mjtask/answer.lua",
+    ["mjtask.buttons"] = "lua/mjtask/buttons.lua",
+    ["mjtask.client"] = "lua/mjtask/client.lua",
+    ["mjtask.errors"] = "lua/mjtask/errors.lua",
+    ["mjtask.options"] = "lua/mjtask/options.lua",
+    ["mjtask.options"] = "lua/mjtask/options.lua",
+    ["mjtask.poll"] = "lua/mjtask/poll.lua",
+    ["mjtask.providers"] = "lua/mjtask/providers.lua",
+    ["mjtask.retry"] = "lua/mjtask/retry.lua",
+    ["mjtask.schedule"] = "lua/mjtask/schedule.lua",
+    ["mjtask.task"] = "lua/mjtask/task.lua",
+    ["mjtask.core"] = {
+      sources = {
+        "src/decode.c",
+        "src/engine.c",
+        "src/host.c",
+        "src/mjtask.c",
+        "src/pollset.c",
+        "src/transfer.c",
+        "src/url.c",
+      },
+      libraries = { "curl", "pthread", "dl" },
+      incdirs = { "$(CURL_INCDIR)" },
+      libdirs = { "$(CURL_LIBDIR)" },
+    },
+  },
+}
+
+test = {
+  type = "command",
+  script = "spec/run.lua",
+}

@@ -1,0 +1,155 @@
+/* What scripts need of the core beside HTTP: decoding, a clock, safe calls.
+   Knows Lua, and must not know curl. */
+#include "host.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "lua.h"
+#include "lauxlib.h"
+
+#include "decode.h"
+#include "pollset.h"
+#include "url.h"
+
+/* ---- arguments ------------------------------------------------------------- */
+
+int bad_field (lua_State *L, const char *name, const char *fault) {
+  return luaL_error(L, "%s %s", name, fault);
+}
+
+const char *field_string (lua_State *L, int index, const char *name,
+                          size_t *size) {
+  int type = lua_getfield(L, index, name);
+  if (type == LUA_TNIL) return NULL;
+  if (type != LUA_TSTRING) bad_field(L, name, "must be a string");
+  return lua_tolstring(L, -1, size);
+}
+
+const char *field_cstring (lua_State *L, int index, const char *name) {
+  size_t size;
+  const char *text = field_string(L, index, name, &size);
+  if (text != NULL && strlen(text) != size)
+    bad_field(L, name, "has a NUL character");
+  return text;
+}
+
+int field_boolean (lua_State *L, int index, const char *name) {
+  int value;
+  lua_getfield(L, index, name);
+  value = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+lua_Number field_number (lua_State *L, int index, const char *name,
+                         lua_Number otherwise, lua_Number least) {
+  lua_Number value = otherwise;
+  if (lua_getfield(L, index, name) != LUA_TNIL) {
+    if (lua_type(L, -1) != LUA_TNUMBER) bad_field(L, name, "must be a number");
+    value = lua_tonumber(L, -1);
+    if (!(value >= least && value <= 1e15))
+      bad_field(L, name, "is out of range");
+  }
+  lua_pop(L, 1);
+  return value;
+}
+
+/* ---- decode ------------------------------------------------------------------ */
+
+/* decode (json [, { max_size, max_depth, strict, null }])
+   --> value, or nil, message, offset in bytes */
+static int host_decode (lua_State *L) {
+  DecodeOptions options = {DECODE_MAX_SIZE, DECODE_MAX_DEPTH, 0, 0};
+  DecodeError error;
+  size_t size;
+  const char *text = luaL_checklstring(L, 1, &size);
+  lua_settop(L, 2);
+  if (!lua_isnil(L, 2)) {
+    luaL_checktype(L, 2, LUA_TTABLE);
+    options.max_size =
+      (size_t)field_number(L, 2, "max_size", (lua_Number)DECODE_MAX_SIZE, 0);
+    options.max_depth =
+      (int)fmin(field_number(L, 2, "max_depth", DECODE_MAX_DEPTH, 0), 1e9);
+    options.strict = field_boolean(L, 2, "strict");
+    if (lua_getfield(L, 2, "null") != LUA_TNIL) options.null_index = 3;
+  }
+  if (decode(L, text, size, &options, &error)) return 1;
+  lua_pushnil(L);
+  lua_pushstring(L, error.message);
+  lua_pushinteger(L, (lua_Integer)error.offset);
+  return 3;
+}
+
+static int on_error (lua_State *L) {
+  const char *message = lua_tostring(L, 1);
+  if (message == NULL) return 1; /* somebody's own error value */
+  if (strncmp(message, "attempt to yield", 16) == 0)
+    message = lua_pushfstring(L, "a callback must not yield (%s)", message);
+  luaL_traceback(L, L, message, 1);
+  return 1;
+}
+
+/* call (f, …) --> true, results; or false, error with its traceback. There is no
+   continuation, so f cannot yield */
+static int host_call (lua_State *L) {
+  int ok;
+  luaL_checkany(L, 1);
+  lua_pushcfunction(L, on_error);
+  lua_insert(L, 1);
+  ok = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1) == LUA_OK;
+  lua_pushboolean(L, ok);
+  lua_replace(L, 1);
+  return lua_gettop(L);
+}
+
+/* now () --> seconds of a clock that never jumps */
+static int host_now (lua_State *L) {
+  lua_pushnumber(L, pollset_now());
+  return 1;
+}
+
+/* interrupted () --> has Ctrl-C armed the interpreter's hook? lua.c puts it on
+   the main state, where a coroutine's instructions never meet it */
+static int host_interrupted (lua_State *L) {
+  const int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
+  lua_State *main;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  main = lua_tothread(L, -1);
+  lua_pushboolean(L, lua_gethook(main) != NULL &&
+                       lua_gethookmask(main) == all &&
+                       lua_gethookcount(main) == 1);
+  return 1;
+}
+
+/* id (value) --> the id as a string; or nil, what is wrong with it */
+static int host_id (lua_State *L) {
+  size_t size;
+  const char *id;
+  int type = lua_type(L, 1);
+  lua_settop(L, 1);
+  if (type == LUA_TNUMBER && !lua_isinteger(L, 1)) {
+    lua_pushnil(L);
+    lua_pushliteral(L, "is a float: was it decoded elsewhere? "
+                       "Give the id as a string");
+    return 2;
+  }
+  if (type != LUA_TSTRING && type != LUA_TNUMBER) {
+    lua_pushnil(L);
+    lua_pushfstring(L, "must be a string or an integer, not a %s",
+                    luaL_typename(L, 1));
+    return 2;
+  }
+  id = lua_tolstring(L, 1, &size);
+  if (url_is_id(id, size) && !(type == LUA_TNUMBER && id[0] == '-')) return 1;
+  lua_pushnil(L);
+  lua_pushliteral(L, "must be 1 to 128 letters, digits, or - . _ ~, and not "
+                     ". or ..");
+  return 2;
+}
+
+const luaL_Reg host_functions[] = {
+  {"call", host_call}, {"decode", host_decode},
+  {"id", host_id},     {"interrupted", host_interrupted},
+  {"now", host_now},   {NULL, NULL},
+};

@@ -1,0 +1,30 @@
+/* Declares what scripts need of the core beside HTTP, and how the core reads the
+   fields of a table. */
+#ifndef MJTASK_HOST_H
+#define MJTASK_HOST_H
+
+#include <stddef.h>
+
+#include "lua.h"
+#include "lauxlib.h"
+
+/* call, decode, id, interrupted, now */
+extern const luaL_Reg host_functions[];
+
+/* Raises "NAME FAULT". */
+int bad_field (lua_State *L, const char *name, const char *fault);
+
+/* A string field of the table at `index`, or NULL: absent. Leaves it on the
+   stack: one value in any case. */
+const char *field_string (lua_State *L, int index, const char *name,
+                          size_t *size);
+
+/* The same without a NUL inside, for C strings of libcurl's. */
+const char *field_cstring (lua_State *L, int index, const char *name);
+
+/* These two leave the stack as it was. */
+int field_boolean (lua_State *L, int index, const char *name);
+lua_Number field_number (lua_State *L, int index, const char *name,
+                         lua_Number otherwise, lua_Number least);
+
+#endif
