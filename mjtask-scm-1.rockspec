@@ -38,7 +38,6 @@ build = {
     ["mjtask.client"] = "lua/mjtask/client.lua",
     ["mjtask.errors"] = "lua/mjtask/errors.lua",
     ["mjtask.options"] = "lua/mjtask/options.lua",
-    ["mjtask.options"] = "lua/mjtask/options.lua",
     ["mjtask.poll"] = "lua/mjtask/poll.lua",
     ["mjtask.providers"] = "lua/mjtask/providers.lua",
     ["mjtask.retry"] = "lua/mjtask/retry.lua",

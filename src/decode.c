@@ -17,10 +17,10 @@
    gets the right size at once; longer arrays are filled in batches. */
 #define BATCH 64
 
-/* Sizes that objects are made with. The first on a level: what a task has, and
-   most things in a task. The next ones: that of the one before, since objects
-   in a list are alike. */
-#define OUTER_HINT 16
+/* Fields that objects get room for. The first on a level: as many as a task
+   has, or most things in a task. The next ones: as many as the one before had,
+   since objects in a list are alike. */
+#define OUTER_HINT 20
 #define INNER_HINT 8
 #define MAX_HINT 64
 #define HINTED_LEVELS 8
@@ -39,7 +39,7 @@ typedef struct Decoder {
   const Byte *end; /* of the document */
   int depth; /* arrays and objects that are open */
   int max_depth; /* as in DecodeOptions */
-  int hints[HINTED_LEVELS]; /* sizes of objects, a level each */
+  int hints[HINTED_LEVELS]; /* fields of the next object, for each level */
   int strict; /* as in DecodeOptions */
   int null_index; /* as in DecodeOptions */
   int scratch_index; /* where the scratch userdata lives on the stack */
@@ -52,6 +52,7 @@ typedef struct Decoder {
 /* The functions read_* take the place where their value starts, push exactly
    one value, and give the place after it; or NULL after fail. */
 
+/* Notes a fault at `p`. Where the document ends, that is the fault. */
 static const Byte *fail (Decoder *d, const Byte *p, const char *message) {
   d->message = p < d->end ? message : "unexpected end of the document";
   d->fault = p;
@@ -152,7 +153,8 @@ static const Byte *skip_text (const Byte *p, const Byte *end) {
 }
 
 /* The place after the first `used` bytes of the scratch, with room for `more`.
-   It grows by a new userdata in the same place of the stack: Lua owns both. */
+   It grows by a new userdata in the old one's place on the stack: nothing to
+   free, whatever fails. */
 static Byte *make_room (Decoder *d, size_t used, size_t more) {
   if (d->capacity - used < more) {
     size_t capacity = d->capacity > 0 ? 2 * d->capacity : MIN_SCRATCH;
@@ -249,7 +251,7 @@ static const Byte *read_escape (Decoder *d, const Byte *p, unsigned *code) {
 /* Goes on with a string that is not the same in Lua as in JSON: the text from
    `run` to `p` is, then comes something else. */
 static const Byte *unescape (Decoder *d, const Byte *run, const Byte *p) {
-  size_t used = 0; /* bytes of scratch */
+  size_t used = 0; /* bytes of scratch that hold text */
   for (;;) {
     const size_t length = (size_t)(p - run);
     Byte *out = make_room(d, used, length + ROW);
@@ -346,7 +348,7 @@ static int push_float (lua_State *L, const Byte *p, const Byte *end) {
   }
   if (lost) copy[n++] = '1', exponent--;
   if (p < end) exponent += parse_exponent(p + 1, end);
-  if (digits == 0) copy[n++] = '0', exponent = 0;
+  if (digits == 0) copy[n++] = '0';
   if (exponent > 9999) exponent = 9999;
   if (exponent < -9999) exponent = -9999;
   copy[n++] = 'e';
@@ -444,6 +446,7 @@ static const Byte *read_array (Decoder *d, const Byte *p) {
     for (;; p = skip_space(d, p + 1)) {
       p = read_value(d, p);
       if (p == NULL) return NULL;
+      /* stack: the table or nil, `batch` elements, the new one */
       if (lua_isnil(d->L, -1))
         lua_pop(d->L, 1);
       else if (++batch == BATCH) {
@@ -474,7 +477,8 @@ static const Byte *read_object (Decoder *d, const Byte *p) {
       if (peek(d, p) != ':') return fail(d, p, "':' expected");
       p = read_value(d, skip_space(d, p + 1));
       if (p == NULL) return NULL;
-      lua_rawset(d->L, -3); /* a nil takes an earlier value away: last wins */
+      /* stack: table, key, value; a nil takes an earlier value away */
+      lua_rawset(d->L, -3);
       if (size < MAX_HINT) size++;
       p = skip_space(d, p);
       if (peek(d, p) == '}') break;

@@ -1,0 +1,218 @@
+# mjtask: builds the C core and runs what a checkout needs; see `make help`.
+
+BUILD       ?= build
+CFLAGS      ?= -O2 -g
+PKG_CONFIG  ?= pkg-config
+PREFIX      ?= /usr/local
+INST_LUADIR ?= $(PREFIX)/share/lua/5.4
+INST_LIBDIR ?= $(PREFIX)/lib/lua/5.4
+INST_BINDIR ?= $(PREFIX)/bin
+
+# $(call once,NAME,COMMAND): the command's output, kept from its first use on.
+# Not sooner, so that `make deps demo` finds what `deps` has just installed.
+once = $(eval $(1) := $(shell $(2)))$($(1))
+
+LUA         = $(call once,LUA,for l in lua5.4 lua-5.4 lua54 lua; do $$l -e 'os.exit(_VERSION == "Lua 5.4")' \
+                2>/dev/null && echo $$l && exit; done; echo lua5.4)
+LUAC        = $(call once,LUAC,for l in luac5.4 luac-5.4 luac54 luac; do $$l -v 2>/dev/null | grep -q 'Lua 5\.4' \
+                && echo $$l && exit; done; echo luac5.4)
+LUA_CFLAGS  = $(call once,LUA_CFLAGS,for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --cflags \
+                "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done)
+CURL_CFLAGS = $(call once,CURL_CFLAGS,$(PKG_CONFIG) --cflags libcurl 2>/dev/null || curl-config --cflags 2>/dev/null)
+CURL_LIBS   = $(call once,CURL_LIBS,$(PKG_CONFIG) --libs libcurl 2>/dev/null || curl-config --libs 2>/dev/null \
+                || echo -lcurl)
+
+WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -pedantic
+FORTIFY   = $(if $(findstring -fsanitize,$(CFLAGS)),,$(if $(filter -O1 -O2 -O3 -Os -Og,$(CFLAGS)),\
+              -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
+ifeq ($(shell uname -s),Darwin)
+  SHARED := -bundle -undefined dynamic_lookup
+else # nodelete: libcurl's resolver threads may outlive lua_close
+  SHARED := -shared -Wl,-z,relro,-z,now,-z,nodelete
+  SYSTEM := -lpthread -ldl
+endif
+COMPILE = $(CC) -std=c99 $(WARNINGS) -fPIC -fvisibility=hidden -fstack-protector-strong $(FORTIFY) \
+          $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+LINK    = $(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) $(OBJECTS) $(CURL_LIBS) $(SYSTEM)
+
+CORE      := $(BUILD)/lib/mjtask/core.so
+OBJECTS   := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/*.c))
+LUA_FILES  = $(shell find lua -name '*.lua')
+ALL_LUA    = $(shell find $(wildcard lua spec examples bench library) -name '*.lua') \
+             $(wildcard bin/mjtask .busted .luacheckrc)
+
+MAKEFLAGS += --no-print-directory
+unexport LUA_PATH_5_4 LUA_CPATH_5_4
+Q = $(if $(V),,@)
+comma := ,
+.DELETE_ON_ERROR:
+
+
+all: $(CORE) ## build the C core (V=1 shows the commands)
+
+$(CORE): $(OBJECTS)
+	@mkdir -p $(@D)
+	@echo 'LD $@'
+	$(Q)$(LINK) -o $@
+
+$(BUILD)/obj/%.o: src/%.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo 'CC $<'
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+-include $(OBJECTS:.o=.d)
+
+# Written anew when a flag or the list of files changes, and then all is built
+# anew. What the build needs is looked for only then.
+$(BUILD)/flags: force | $(filter deps,$(MAKECMDGOALS))
+	@mkdir -p $(@D)
+	@echo '$(COMPILE) $(LINK)' | cmp -s - $@ || { $(MAKE) -s headers && echo '$(COMPILE) $(LINK)' > $@; }
+
+fail    = { echo "mjtask: $(1) (or run: make deps)" >&2; exit 1; }
+compile = printf '$(1)\n' | $(CC) $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS) -E - >/dev/null 2>&1
+
+headers:
+	@command -v $(firstword $(CC)) >/dev/null || $(call fail,no C compiler "$(CC)": install gcc and libc6-dev)
+	@$(call compile,#include <lua.h>) || command -v $(PKG_CONFIG) >/dev/null || \
+	  $(call fail,no $(PKG_CONFIG)$(comma) which tells where Lua is: install pkg-config or pkgconf)
+	@$(call compile,#include <lua.h>\n#if LUA_VERSION_NUM != 504\n#error\n#endif) || \
+	  $(call fail,no headers of Lua 5.4: install liblua5.4-dev$(comma) lua5.4-dev or lua-devel)
+	@$(call compile,#include <curl/curl.h>) || \
+	  $(call fail,no headers of libcurl: install libcurl4-openssl-dev$(comma) curl-dev or libcurl-devel)
+
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+# Debian's names. Another flavour of libcurl's headers is as good.
+PACKAGES      = make gcc libc6-dev pkg-config liblua5.4-dev lua5.4 lua-cjson lua-busted lua-socket \
+                $(shell $(PKG_CONFIG) --exists libcurl 2>/dev/null || echo libcurl4-openssl-dev)
+LINT_PACKAGES = lua-check clang-format clang-tidy cppcheck
+
+LINT_TOOLS    = luacheck clang-format clang-tidy cppcheck
+
+deps: ## install what build, demo and tests need (apt-get; elsewhere says what)
+	@if $(MAKE) -s have 2>/dev/null; then echo 'deps: nothing to do'; \
+	  elif command -v apt-get >/dev/null; then $(call apt,$(PACKAGES)); else $(elsewhere); fi
+
+deps-lint: ## install what lint needs
+	@if (for t in $(LINT_TOOLS); do command -v $$t >/dev/null || exit; done); then echo 'deps-lint: nothing to do'; \
+	  elif command -v apt-get >/dev/null; then $(call apt,$(LINT_PACKAGES)); \
+	  else echo 'deps-lint: no apt-get here, please install $(LINT_TOOLS)' >&2; exit 1; fi
+
+have: headers
+	@$(LUA) -e 'require "cjson"; require "socket"; require "busted"'
+
+define apt
+  sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+  command -v $${sudo:-env} >/dev/null || { echo 'please run as root: apt-get install $(1)' >&2; exit 1; }; \
+  $$sudo apt-get update -q && \
+  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1)
+endef
+
+define elsewhere
+  rocks='luarocks --lua-version 5.4'; \
+  if command -v apk; then system='apk add build-base pkgconf lua5.4 lua5.4-dev curl-dev luarocks5.4'; \
+    rocks=luarocks-5.4; \
+  elif command -v dnf; then system='dnf install make gcc pkgconf lua lua-devel libcurl-devel luarocks'; \
+  elif command -v pacman; then system='pacman -S --needed base-devel lua54 curl luarocks'; \
+  elif command -v brew; then system='brew install lua@5.4 curl pkgconf luarocks'; \
+    rocks="$$rocks --lua-dir=$$(brew --prefix lua@5.4)"; \
+  else system='your package manager, for what Debian calls $(PACKAGES)'; fi >/dev/null; \
+  printf 'deps: no apt-get here, please run\n  %s\n' "$$system" >&2; \
+  for rock in lua-cjson luasocket busted; do echo "  $$rocks install $$rock" >&2; done; exit 1
+endef
+
+# $(call paths,BUILD): where Lua finds the checkout, with that build
+path  = LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua$(call own,LUA_PATH);;'
+cpath = LUA_CPATH='$(CURDIR)/$(1)/lib/?.so$(call own,LUA_CPATH);;'
+own   = $(if $($(1)_5_4)$($(1)),;$(or $($(1)_5_4),$($(1))))
+paths = $(path) $(cpath)
+# $(call suite,BUILD,VARIABLES): the specs, with that build
+suite = $(paths) $(2) $(LUA) spec/run.lua --cpath='$(CURDIR)/$(1)/lib/?.so' $(ARGS)
+
+env: ## print the paths of this checkout, for eval "$(make -s env)"
+	@echo "export $(path)"
+	@echo "export $(call cpath,$(BUILD))"
+
+demo: all ## run examples/demo.lua
+	@$(call paths,$(BUILD)) $(LUA) examples/demo.lua
+
+test: all ## run the specs (ARGS="spec/x_spec.lua --filter=y" runs some)
+	@$(call suite,$(BUILD))
+
+SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+
+asan: ## run the specs under the address, leak and undefined behaviour sanitizers
+	@$(MAKE) BUILD=build/asan CC=gcc CFLAGS='$(SANITIZE)'
+	@$(call suite,build/asan,LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
+	  ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1)
+
+stress: all ## run the specs while the collector works all the time, in both its modes
+	@$(call suite,$(BUILD),MJTASK_GC=incremental)
+	@$(call suite,$(BUILD),MJTASK_GC=generational)
+
+noepoll: ## run the specs with a build for systems without epoll
+	@$(MAKE) BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
+	@$(call suite,build/noepoll)
+
+rock: ## install the rock into a scratch tree, and require it from there
+	@rm -rf build/rock && mkdir -p build/rock/checkout
+	@cp -R src lua $(wildcard bin) *.rockspec build/rock/checkout
+	@if $(LUA) -e 'require "cjson"' 2>/dev/null; \
+	  then echo 'rocks_provided = { ["lua-cjson"] = "2.1.0-1" }'; fi > build/rock/config.lua
+	@cd build/rock/checkout && export LUAROCKS_CONFIG='$(CURDIR)/build/rock/config.lua' && \
+	  luarocks --lua-version 5.4 lint mjtask-scm-1.rockspec && \
+	  luarocks --lua-version 5.4 make --tree '$(CURDIR)/build/rock/tree' mjtask-scm-1.rockspec
+	@cd build/rock/tree && \
+	  LUA_PATH="$$PWD/share/lua/5.4/?.lua;$$PWD/share/lua/5.4/?/init.lua;;" LUA_CPATH="$$PWD/lib/lua/5.4/?.so;;" \
+	  $(LUA) -e 'assert(require "mjtask"._VERSION == "scm"); print "rock: installed and required"'
+
+# $(call lint,TOOL,COMMAND): silent when clean; a missing tool is a failure too
+lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
+       out=$$($(2) 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
+STRICT   = $(MAKE) CFLAGS='-O2 -g -Werror'
+ANALYZE  = $(MAKE) CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
+CPPCHECK = cppcheck -q --std=c99 --enable=warning,style,performance,portability --inline-suppr \
+           --suppress=missingIncludeSystem --suppress=toomanyconfigs --error-exitcode=1
+# Off: feature macros, snprintf that may cut short, and memchr in a literal are meant.
+TIDY     = clang-tidy --quiet --warnings-as-errors='*' --checks='-*, bugprone-*, cert-*, clang-analyzer-*, \
+           performance-*, portability-*, -bugprone-easily-swappable-parameters, -bugprone-reserved-identifier, \
+           -cert-dcl37-c, -cert-dcl51-cpp, -cert-err33-c, -bugprone-not-null-terminated-result'
+
+lint: lint-lua lint-c ## check the sources: luacheck, luac, clang-format, compilers, cppcheck, clang-tidy
+
+check: lint test asan stress noepoll rock ## all of the above
+
+# luac 5.4.4 crashes when it is given many files at once.
+lint-lua:
+	$(call lint,luacheck,luacheck -q --no-color $(ALL_LUA))
+	$(call lint,$(LUAC),for file in $(ALL_LUA); do $(LUAC) -p $$file || exit; done)
+
+lint-c:
+	$(call lint,clang-format,clang-format --dry-run -Werror src/*.c src/*.h)
+	$(call lint,gcc,$(ANALYZE))
+	@command -v clang >/dev/null || echo 'not run: clang is not installed'
+	$(if $(shell command -v clang),$(call lint,clang,$(STRICT) CC=clang BUILD=build/clang))
+	$(call lint,cppcheck,$(CPPCHECK) src)
+	$(call lint,clang-tidy,$(TIDY) src/*.c -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
+
+
+install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR)
+	@for file in $(LUA_FILES:lua/%=%); do \
+	  install -d '$(DESTDIR)$(INST_LUADIR)'/$${file%/*} && \
+	  install -m 644 lua/$$file '$(DESTDIR)$(INST_LUADIR)'/$$file || exit; done
+	@install -d '$(DESTDIR)$(INST_LIBDIR)/mjtask'
+	@install -m 755 $(CORE) '$(DESTDIR)$(INST_LIBDIR)/mjtask/core.so'
+	@if [ -e bin/mjtask ]; then install -d '$(DESTDIR)$(INST_BINDIR)' && \
+	  install -m 755 bin/mjtask '$(DESTDIR)$(INST_BINDIR)/mjtask'; fi
+
+uninstall: ## remove what install put there
+	@rm -rf '$(DESTDIR)$(INST_LUADIR)/mjtask' '$(DESTDIR)$(INST_LIBDIR)/mjtask'
+	@rm -f '$(DESTDIR)$(INST_BINDIR)/mjtask'
+
+clean: ## remove what was built, and what `luarocks make` leaves behind
+	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
+
+.PHONY: all headers help deps deps-lint have env demo test asan stress noepoll rock check \
+        lint lint-lua lint-c install uninstall clean force
