@@ -173,7 +173,7 @@ static int host_file (lua_State *L) {
   return 2;
 }
 
-static int push_failure (lua_State *L, const char *kind, const char *message) {
+int push_failure (lua_State *L, const char *kind, const char *message) {
   lua_pushnil(L);
   lua_pushstring(L, kind);
   lua_pushstring(L, message);
@@ -215,6 +215,7 @@ static int file_gc (lua_State *L) {
 /* ---- registration ---------------------------------------------------------- */
 
 static const luaL_Reg file_methods[] = {
+  {"close", file_gc},
   {"commit", file_commit_it},
   {"restart", file_restart_it},
   {NULL, NULL},

@@ -17,6 +17,9 @@ void host_open (lua_State *L);
 void make_type (lua_State *L, const char *name, const luaL_Reg *meta,
                 const luaL_Reg *methods);
 
+/* Pushes nil, kind, message, and returns 3. */
+int push_failure (lua_State *L, const char *kind, const char *message);
+
 /* An open file, or raises. */
 File *check_file (lua_State *L, int index);
 

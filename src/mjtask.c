@@ -305,6 +305,9 @@ static void check_target (lua_State *L, const Engine *engine, Request *request,
   lua_pop(L, 1);
 }
 
+static const char private_address[] =
+  "leads to a private address: allow_private = true would allow it";
+
 static const char *check_image (lua_State *L, const Engine *engine, int index,
                                 UrlImage *image) {
   size_t size;
@@ -312,7 +315,7 @@ static const char *check_image (lua_State *L, const Engine *engine, int index,
   const char *fault = url_image(&engine->base, url, size, image);
   if (fault == NULL && image->local && !image->at_home &&
       !engine->allow_private)
-    fault = "leads to a private address: allow_private = true would allow it";
+    fault = private_address;
   return fault;
 }
 
@@ -384,7 +387,8 @@ static int engine_start_download (lua_State *L) {
   return start(L, engine, &request);
 }
 
-/* image (url) --> true, is it https; or nil, what keeps it from being fetched */
+/* image (url) --> true, is it https; or nil, kind, message: why it cannot be
+   fetched */
 static int engine_image (lua_State *L) {
   Engine *engine = check_engine(L);
   UrlImage image;
@@ -394,9 +398,8 @@ static int engine_image (lua_State *L) {
     lua_pushboolean(L, image.secure);
     return 2;
   }
-  lua_pushnil(L);
-  lua_pushstring(L, fault);
-  return 2;
+  return push_failure(L, fault == private_address ? "connect" : "no_image",
+                      fault);
 }
 
 /* step ([seconds]) --> did it end early, perhaps by a signal? Moves bytes, at
