@@ -1,0 +1,54 @@
+-- Lua in a process of its own, with the paths of this one and an environment to order: the host's
+-- own MJTASK_ and proxy variables do not reach it.
+
+local child = {}
+
+local HIDDEN = {
+  "MJTASK_URL", "MJTASK_PROVIDER", "MJTASK_KEY", "MJTASK_AUTH", "LUA_INIT", "LUA_INIT_5_4",
+  "LUA_PATH_5_4", "LUA_CPATH_5_4", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
+  "ALL_PROXY", "no_proxy", "NO_PROXY",
+}
+
+local function quoted(word)
+  return "'" .. word:gsub("'", [['\'']]) .. "'"
+end
+
+local function interpreter()
+  local first = 0
+  while arg and arg[first - 1] do first = first - 1 end
+  local name = arg and arg[first] or ""
+  return name:match("lua[%d.]*$") and name or "lua5.4"
+end
+
+--- Runs `script` and returns all that it printed, errors included, and its exit status.
+---@param script string
+---@param environment? table<string, string>
+---@param around? string shell commands in which %s stands for the child's: "ulimit -n 40; %s"
+---@return string output
+---@return integer status
+function child.run(script, environment, around)
+  local words = { "env" }
+  for _, name in ipairs(HIDDEN) do words[#words + 1] = "-u " .. name end
+  local given = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
+  for name, value in pairs(environment or {}) do given[name] = value end
+  for name, value in pairs(given) do words[#words + 1] = name .. "=" .. quoted(value) end
+  words[#words + 1] = quoted(interpreter()) .. " -e " .. quoted(script) .. " 2>&1"
+  local command = table.concat(words, " ")
+  command = around and around:gsub("%%s", function() return command end) or command
+  local pipe = assert(io.popen(command))
+  local output = pipe:read("a")
+  local _, _, status = pipe:close()
+  return output, status
+end
+
+--- A new, empty directory, and what removes it and all in it.
+---@return string path
+---@return fun() remove
+function child.directory()
+  local pipe <close> = assert(io.popen("mktemp -d"))
+  local path = pipe:read("l")
+  assert(path and path:match("^/[^']+$"), "mktemp gave no directory")
+  return path, function() os.execute("rm -rf " .. quoted(path)) end
+end
+
+return child

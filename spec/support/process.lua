@@ -1,0 +1,121 @@
+-- Processes for specs, with more to order than child.lua has: what stands before the command, and
+-- which program runs the script: an interpreter, or a C host compiled here.
+
+local process = {}
+
+local folder -- made when first needed, removed when the specs end
+
+local function quoted(word)
+  return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
+end
+
+-- The interpreter that runs the specs, if it is one.
+local function interpreter()
+  local first = 0
+  while arg and arg[first - 1] do first = first - 1 end
+  local name = arg and arg[first] or ""
+  return name:match "lua[%d.]*$" and name or "lua5.4"
+end
+
+--- Is the core built with sanitizers? They do not go with strace, and count what is left on
+--- purpose.
+function process.is_sanitized()
+  return (os.getenv "LD_PRELOAD" or ""):find("asan", 1, true) ~= nil
+end
+
+function process.has(program)
+  return os.execute("command -v " .. quoted(program) .. " > /dev/null 2>&1") == true
+end
+
+-- Removed by __gc when the state closes: busted has no hook for the end of all.
+local function scratch(name)
+  if not folder then
+    folder = setmetatable({ path = os.tmpname() }, {
+      __gc = function(self) os.execute("rm -r " .. quoted(self.path)) end,
+    })
+    os.remove(folder.path)
+    assert(os.execute("mkdir -m 700 " .. quoted(folder.path)))
+  end
+  return folder.path .. "/" .. name
+end
+
+-- So that a child's collector works as hard as ours.
+local COLLECTOR = {
+  incremental = "collectgarbage('incremental', 1, 1000) ",
+  generational = "collectgarbage 'generational' ",
+}
+
+-- Where the child finds the modules: as this process does.
+local function environment(extra)
+  local words = {
+    "-u LUA_INIT", "-u LUA_INIT_5_4",
+    "LUA_PATH_5_4=" .. quoted(package.path), "LUA_CPATH_5_4=" .. quoted(package.cpath),
+  }
+  for name, value in pairs(extra or {}) do words[#words + 1] = name .. "=" .. quoted(value) end
+  return table.concat(words, " ")
+end
+
+local serial = 0
+
+--- The path of a file with this text, which lives as long as the specs run.
+---@param text string
+---@param name? string
+---@return string
+function process.file(text, name)
+  serial = serial + 1
+  local path = scratch(name or "script" .. serial .. ".lua")
+  local file <close> = assert(io.open(path, "wb"))
+  assert(file:write(text))
+  return path
+end
+
+--- Runs `script` and returns its output (both streams), its status (a signal: its number, negative)
+--- and the seconds it took. `options`: args; shell (commands before it), wrap (words put before
+--- the runner), runner (words, in place of the interpreter), env.
+---@param script string Lua
+---@param options? table
+---@return string output
+---@return integer status
+---@return number seconds
+function process.run(script, options)
+  options = options or {}
+  local words = { quoted(process.file((COLLECTOR[os.getenv "MJTASK_GC"] or "") .. script)) }
+  for _, word in ipairs(options.args or {}) do words[#words + 1] = quoted(word) end
+  local command = ("exec 2>&1; %s; exec env %s %s %s %s"):format(
+    options.shell or ":", environment(options.env), options.wrap or "",
+    options.runner or quoted(interpreter()), table.concat(words, " "))
+  local now = require "socket".gettime
+  local started = now()
+  local pipe = assert(io.popen(command))
+  local output = pipe:read "a"
+  local _, how, status = pipe:close()
+  return output, how == "signal" and -status or status, now() - started
+end
+
+local function lua_flags()
+  for _, name in ipairs { "lua5.4", "lua-5.4", "lua54", "lua" } do
+    local pipe = assert(io.popen("pkg-config --cflags --libs '" .. name .. " >= 5.4' 2> /dev/null"))
+    local flags = pipe:read "a"
+    if pipe:close() then return (flags:gsub("%s+", " ")) end
+  end
+end
+
+--- Compiles host.c and returns what runs it; or nil and why not. The linker exports all of Lua's
+--- functions, as it must in a host that loads modules.
+---@return string? runner
+---@return string? reason
+function process.host()
+  if not process.has "cc" then return nil, "not run: there is no cc" end
+  local flags = lua_flags()
+  if not flags then return nil, "not run: pkg-config knows no Lua 5.4" end
+  local path = scratch "host"
+  local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$"
+  -- Without the sanitizers' LD_PRELOAD, which would find leaks in the compiler.
+  local pipe = assert(io.popen(("LD_PRELOAD= cc -std=c99 -O1 -g -Wall -Wextra -o %s %s %s "
+    .. "-Wl,-E -lpthread -ldl -lm 2>&1"):format(quoted(path), quoted(here .. "/host.c"), flags)))
+  local output = pipe:read "a"
+  if not pipe:close() then return nil, "not run: cc says " .. output end
+  return quoted(path)
+end
+
+return process

@@ -1,0 +1,210 @@
+-- Which answer a request gets: settings, scripts, keys, routes. Knows nothing of sockets.
+
+local cjson = require "cjson"
+local auth = require "support.auth"
+local dialects = require "support.dialects"
+local faults = require "support.faults"
+local tasks = require "support.tasks"
+
+local service = {}
+
+local DEFAULTS = {
+  dialect = "go",     -- how the server speaks
+  key = false,        -- none: everybody may in
+  auth = false,       -- a rule of auth.lua; else the dialect's own
+  envelope = false,   -- tasks come in {"code":0,...,"data":}
+  fault = false,      -- what every request gets: a plan, see below
+  script = {},        -- what the next requests get: a plan for each
+}
+
+local ENVELOPE = { '{"code":0,"message":"成功","data":', "}" }
+
+local settings
+local urls = {}   -- here, other: of the two ports
+
+function service.listen(port, other)
+  urls = { here = "http://127.0.0.1:" .. port, other = "http://127.0.0.1:" .. other }
+end
+
+function service.reset()
+  settings = {}
+  for name, value in pairs(DEFAULTS) do settings[name] = value end
+  tasks.reset()
+end
+
+-- Plans ------------------------------------------------------------------------------------------
+-- "pass", the name of a fault or of a dialect's case, or a table { fault =, case =, status =,
+-- body =, type =, headers =, delay =, close = } with a fault's own arguments.
+
+local function plan_of(wish)
+  local plan = wish
+  if type(wish) == "string" then
+    plan = wish == "pass" and {} or faults[wish] and { fault = wish } or { case = wish }
+  end
+  local answer = faults[plan.fault]
+  if type(answer) ~= "table" then return plan end
+  local merged = {}
+  for _, half in ipairs { answer, plan } do
+    for name, value in pairs(half) do merged[name] = value end
+  end
+  merged.fault = answer.fault
+  return merged
+end
+
+local function check_plan(wish, dialect)
+  local plan = plan_of(wish)
+  if plan.fault and not faults[plan.fault] then
+    error("no such fault: " .. tostring(plan.fault), 0)
+  end
+  if plan.case and not dialects[dialect].cases[plan.case] then
+    error(("%s: no such case, and no such fault: %s"):format(dialect, tostring(plan.case)), 0)
+  end
+end
+
+local function check_plans(holder, dialect)
+  for _, wish in ipairs(holder.script or {}) do check_plan(wish, dialect) end
+  if holder.fault then check_plan(holder.fault, dialect) end
+end
+
+function service.set(changes)
+  local dialect = changes.dialect or settings.dialect
+  if not dialects[dialect] then error("no such dialect: " .. tostring(dialect), 0) end
+  if changes.auth and not auth[changes.auth] then error("no such auth: " .. changes.auth, 0) end
+  check_plans(changes, dialect)
+  for name in pairs(changes) do
+    if DEFAULTS[name] == nil then error("no such setting: " .. tostring(name), 0) end
+  end
+  for name, value in pairs(changes) do settings[name] = value end
+end
+
+function service.define(id, definition)
+  local dialect = definition.dialect or settings.dialect
+  if not dialects[dialect] then error("no such dialect: " .. tostring(dialect), 0) end
+  check_plans(definition, dialect)
+  tasks.define(id, definition)
+end
+
+-- Answers ----------------------------------------------------------------------------------------
+
+-- The dialect's words for a case.
+local function say(case, request)
+  local row = dialects[settings.dialect].cases[case]
+  if not row then return { status = 500, body = "no such case: " .. case, type = "text/plain" } end
+  local body = row[2]:gsub("{(%l+)}", { method = request.method, path = request.path })
+  return { status = row[1], body = body, type = row[3] }
+end
+
+local function fetch(request, id)
+  local task = tasks.find(id)
+  if not task then return say("unknown", request) end
+  local dialect = dialects[settings.dialect]
+  local body = tasks.look(task, settings.dialect, urls)
+  local around = settings.envelope and ENVELOPE or dialect.envelope
+  if around then body = around[1] .. body .. around[2] end
+  return { status = 200, body = body, type = dialect.type }
+end
+
+-- The tasks known, in another order than asked.
+local function list(request, route)
+  local dialect = dialects[settings.dialect]
+  if not dialect.routes[route] then return say("no_route", request) end
+  local ok, wish = pcall(cjson.decode, request.body)
+  if not ok or type(wish) ~= "table" then return { status = 400, body = "" } end
+  local found = {}
+  for _, id in ipairs(type(wish.ids) == "table" and wish.ids or {}) do
+    local task = tasks.find(type(id) == "number" and ("%.0f"):format(id) or id)
+    if task then table.insert(found, 1, tasks.look(task, settings.dialect, urls)) end
+  end
+  return { status = 200, body = "[" .. table.concat(found, ",") .. "]", type = dialect.type }
+end
+
+-- Submits: none is taken yet.
+local function submit(request)
+  return say("no_route", request)
+end
+
+-- A black pixel.
+local PIXEL = "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+  .. "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
+
+local function image()
+  local bytes = PIXEL:gsub("%x%x", function(hex) return string.char(tonumber(hex, 16)) end)
+  return { status = 200, body = bytes, type = "image/png" }
+end
+
+-- Method, pattern of the path, handler, whether it needs no key.
+local ROUTES = {
+  { "GET", "/mj/task/([^/]+)/fetch$", fetch },
+  { "POST", "/mj/task/(list%-by%-%l+)$", list },
+  { "POST", "/mj/submit/([^/]+)$", submit },
+  { "GET", "/mj/image/([^/]+)$", image, true },
+  { "GET", "^/attachments/", image, true },
+}
+
+local function unescape(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
+local function route_of(request)
+  local path = request.path:gsub("[?#].*", "")
+  for _, route in ipairs(ROUTES) do
+    local part = request.method == route[1] and path:match(route[2])
+    if part then return route, unescape(part) end
+  end
+end
+
+-- The case in which a request is sent away for its key, or nil.
+local function refusal(request)
+  if not settings.key then return nil end
+  local ok, case = auth[settings.auth or settings.dialect](request.headers, settings.key)
+  return not ok and (case or "unauthorized") or nil
+end
+
+local function ordinary(request)
+  local route, part = route_of(request)
+  if not route then
+    local has_ui = dialects[settings.dialect].cases.web_ui
+    local below_api = request.path:find("/mj/", 1, true)
+    return say(has_ui and not below_api and "web_ui" or "no_route", request)
+  end
+  local case = not route[4] and refusal(request)
+  if case then return say(case, request) end
+  return route[3](request, part)
+end
+
+local function answer(plan, request)
+  local out
+  if plan.case then out = say(plan.case, request)
+  elseif plan.status or plan.body then out = { body = "" }
+  else out = ordinary(request)
+  end
+  for _, name in ipairs { "status", "body", "type" } do out[name] = plan[name] or out[name] end
+  local words = { here = urls.here, other = urls.other, path = request.path }
+  for name, value in pairs(plan.headers or {}) do
+    out.headers = out.headers or {}
+    if type(value) == "function" then value = value() end
+    out.headers[name] = tostring(value):gsub("{(%l+)}", words)
+  end
+  return out
+end
+
+-- By the path /fault/NAME/..., else by the server's script, the task's script, the task's fault,
+-- the server's fault.
+local function planned(request)
+  local named = request.path:match("^/fault/([^/]+)/")
+  if named then return plan_of(named) end
+  local route, id = route_of(request)
+  local task = route and route[3] == fetch and tasks.find(id) or { script = {} }
+  return plan_of(table.remove(settings.script, 1) or table.remove(task.script, 1)
+    or task.fault or settings.fault or "pass")
+end
+
+function service.serve(connection, request)
+  local plan = planned(request)
+  local function reply() return answer(plan, request) end
+  if plan.delay then connection:sleep(plan.delay) end
+  if plan.fault then return faults[plan.fault](connection, reply, plan) end
+  connection:reply(reply(), plan.close)
+end
+
+return service

@@ -1,0 +1,88 @@
+-- The tasks the proxy knows: which state a look shows, and that state as a dialect's text.
+
+local dialects = require "support.dialects"
+local json = require "support.json"
+local lives = require "support.lives"
+local loop = require "support.loop"
+
+local tasks = {}
+
+local known = {}     -- id -> task
+local writers = {}   -- dialect -> its JSON writer
+for name, dialect in pairs(dialects) do writers[name] = json.writer(dialect) end
+
+-- life: a name, or states of one's own. pace: "look" (each look goes on by one), or seconds.
+function tasks.define(id, definition)
+  local life = definition.life or "success"
+  local states = type(life) == "table" and life or lives[life]
+  if type(states) ~= "table" or #states == 0 then error("no such life: " .. tostring(life), 0) end
+  known[id] = {
+    id = id, states = states, named = type(life) == "string", pace = definition.pace or "look",
+    fields = definition.fields or {}, bare = definition.bare, dialect = definition.dialect,
+    script = definition.script or {}, fault = definition.fault, looks = 0,
+  }
+end
+
+function tasks.reset()
+  known = {}
+  for _, seed in pairs(lives.seeds) do tasks.define(seed.id, { life = { seed.body } }) end
+end
+
+function tasks.find(id)
+  return known[id]
+end
+
+local function current_state(task)
+  task.looks = task.looks + 1
+  task.since = task.since or loop.now()
+  local steps = task.looks
+  if task.pace ~= "look" then steps = (loop.now() - task.since) // task.pace + 1 end
+  return task.states[math.tointeger(math.min(steps, #task.states))]
+end
+
+local function lay_over(under, over)
+  for key, value in pairs(over or {}) do under[key] = value end
+  return under
+end
+
+-- A deep copy, with the words in braces filled in.
+local function filled(value, words)
+  if type(value) == "string" then return (value:gsub("{(%l+)}", words)) end
+  if type(value) ~= "table" or getmetatable(value) then return value end
+  local copy = {}
+  for key, inner in pairs(value) do copy[key] = filled(inner, words) end
+  return copy
+end
+
+-- A state of lives.lua as a task in the dialect's shape.
+local function spelled(task, state, dialect)
+  local out = lay_over(filled(lives.BASE, {}), filled(state, {}))
+  out.submitTime = math.tointeger(tonumber(task.id:match("^%d%d%d%d%d%d%d%d%d%d%d%d%d")))
+    or 1735030480754
+  out.startTime = out.started and out.submitTime + out.started
+  out.finishTime = out.finished and out.submitTime + out.finished
+  if out.status == "FAILURE" or out.status == "CANCEL" then lay_over(out, dialect.ended) end
+  if dialect.spell then dialect.spell(out) end
+  local sent = {}
+  for _, key in ipairs(dialect.order) do
+    if out[key] == nil then sent[key] = dialect.blank[key] else sent[key] = out[key] end
+  end
+  return sent
+end
+
+-- One look at a task: its JSON now. `urls` fills {here} and {other}.
+function tasks.look(task, dialect, urls)
+  local state = current_state(task)
+  if type(state) == "string" then return state end
+  local name = task.dialect or dialect
+  local out = {}
+  if not task.bare then
+    out = spelled(task, task.named and state or {}, dialects[name])
+  end
+  if not task.named then lay_over(out, state) end
+  lay_over(out, task.fields)
+  return writers[name](filled(out, { id = task.id, look = tostring(task.looks),
+    here = urls.here, other = urls.other }))
+end
+
+return tasks
