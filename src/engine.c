@@ -1,7 +1,8 @@
 /* Many transfers behind one descriptor: libcurl's multi, driven by its sockets
    and its timer. Knows curl, and must not know Lua. */
-#define _GNU_SOURCE /* for SOCK_CLOEXEC under -std=c99 */
+#define _DEFAULT_SOURCE /* for POSIX under -std=c99 */
 #include "engine.h"
+#include "address.h"
 
 #include <errno.h>
 #include <math.h>
@@ -9,14 +10,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
 #include <unistd.h>
 #include <sys/socket.h>
 
 #define EVENTS 64 /* taken from the kernel in one go */
 #define ROUNDS 4 /* of libcurl's timers before the sockets have their turn */
-#define STREAMS                                                                \
-  1000L /* of one HTTP/2 connection; at libcurl's 100 it opens
-                         a connection for each further request */
+/* Of one HTTP/2 connection: at its own 100 libcurl opens another connection for
+   each further request. */
+#define STREAMS 1000L
 
 /* ---- the process ---------------------------------------------------------- */
 
@@ -47,86 +49,133 @@ int engine_is_forked (const Engine *engine) {
 #if MJTASK_EPOLL
 
 static int on_timer (CURLM *multi, long ms, void *arg) {
-  Engine *engine = arg;
+  Channel *channel = arg;
   (void)multi;
-  engine->due = ms < 0 ? HUGE_VAL : pollset_now() + (double)ms * 1e-3;
+  channel->due = ms < 0 ? HUGE_VAL : pollset_now() + (double)ms * 1e-3;
   return 0;
 }
 
 static int on_socket (CURL *easy, curl_socket_t fd, int what, void *arg,
                       void *unused) {
-  Engine *engine = arg;
+  Channel *channel = arg;
+  Engine *engine = channel->engine;
   unsigned events = 0;
   (void)easy;
   (void)unused;
   if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) events |= POLLSET_READ;
   if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) events |= POLLSET_WRITE;
-  return pollset_want(&engine->pollset, (int)fd, 0, events);
-}
-
-static curl_socket_t open_socket (void *arg, curlsocktype purpose,
-                                  struct curl_sockaddr *address) {
-  Engine *engine = arg;
-  int fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
-                  address->protocol);
-  (void)purpose;
-  if (fd < 0) return CURL_SOCKET_BAD;
-  if (pollset_keep(&engine->pollset, fd) != 0) {
-    close(fd);
-    return CURL_SOCKET_BAD;
-  }
-  return fd;
-}
-
-static int close_socket (void *arg, curl_socket_t fd) {
-  Engine *engine = arg;
-  pollset_forget(&engine->pollset, (int)fd);
-  return close((int)fd);
+  return pollset_want(&engine->pollset, (int)fd,
+                      (int)(channel - engine->channels), events);
 }
 
 #endif
 
+/* Here the name has been resolved, whoever resolved it and to what. */
+static curl_socket_t open_socket (void *arg, curlsocktype purpose,
+                                  struct curl_sockaddr *address) {
+  Transfer *transfer = arg;
+  int fd;
+  (void)purpose;
+  if (transfer->guarded &&
+      address_is_private(&address->addr, address->addrlen)) {
+    transfer->refused = REFUSED_ADDRESS;
+    return CURL_SOCKET_BAD;
+  }
+#ifdef SOCK_CLOEXEC
+  fd = socket(address->family, address->socktype | SOCK_CLOEXEC,
+              address->protocol);
+#else
+  fd = socket(address->family, address->socktype, address->protocol);
+  if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+  if (fd < 0) return CURL_SOCKET_BAD;
+#if MJTASK_EPOLL
+  if (pollset_keep(&transfer->engine->pollset, fd) != 0) {
+    close(fd);
+    return CURL_SOCKET_BAD;
+  }
+#endif
+  return fd;
+}
+
+static int close_socket (void *arg, curl_socket_t fd) {
+#if MJTASK_EPOLL
+  Engine *engine = arg;
+  pollset_forget(&engine->pollset, (int)fd);
+#else
+  (void)arg;
+#endif
+  return close((int)fd);
+}
+
 /* ---- open, authorize, close -------------------------------------------------- */
 
-static CURLMcode apply_multi (Engine *engine, long window) {
-  CURLM *multi = engine->multi;
+static CURLMcode apply_multi (Channel *channel) {
+  CURLM *multi = channel->multi;
   CURLMcode code = CURLM_OK;
 #define SET(option, value)                                                     \
   (code = code != CURLM_OK ? code : curl_multi_setopt(multi, option, value))
   SET(CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS);
-  SET(CURLMOPT_MAXCONNECTS, window);
+  SET(CURLMOPT_MAXCONNECTS, channel->engine->window);
 #if MJTASK_EPOLL
   SET(CURLMOPT_TIMERFUNCTION, on_timer);
-  SET(CURLMOPT_TIMERDATA, engine);
+  SET(CURLMOPT_TIMERDATA, channel);
   SET(CURLMOPT_SOCKETFUNCTION, on_socket);
-  SET(CURLMOPT_SOCKETDATA, engine);
+  SET(CURLMOPT_SOCKETDATA, channel);
 #endif
 #undef SET
   return code;
 }
 
-const char *engine_open (Engine *engine, long window) {
-  const char *fault = engine_global();
-  Profile *profile = &engine->profile;
-  if (fault != NULL) return fault;
-  engine->forks = forks;
-  engine->due = engine->wake = HUGE_VAL;
-  engine->multi = curl_multi_init();
+static const char *open_channel (Engine *engine, ChannelName name) {
+  Channel *channel = &engine->channels[name];
+  Profile *profile = &channel->profile;
+  channel->engine = engine;
+  channel->multi = curl_multi_init();
   profile->share = curl_share_init();
-  if (engine->multi == NULL || profile->share == NULL) return "out of memory";
-#if MJTASK_EPOLL
-  if (pollset_open(&engine->pollset) != 0) return "no descriptor is left";
+  if (channel->multi == NULL || profile->share == NULL) return "out of memory";
+  profile->images = name == CHANNEL_IMAGES;
+  profile->secure = engine->base.secure;
   profile->open_socket = open_socket;
   profile->close_socket = close_socket;
   profile->sockets = engine;
-#endif
   if (curl_share_setopt(profile->share, CURLSHOPT_SHARE,
                         CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK ||
-      apply_multi(engine, window) != CURLM_OK)
+      apply_multi(channel) != CURLM_OK)
     return "libcurl refuses its options";
-  profile->secure = engine->base.secure;
-  profile->json.data = (char *)"Content-Type: application/json";
+  return NULL;
+}
+
+/* Nobody who downloads nothing pays for it. */
+static const char *open_images (Engine *engine) {
+  const Profile *api = &engine->channels[CHANNEL_API].profile;
+  Profile *profile = &engine->channels[CHANNEL_IMAGES].profile;
+  if (engine->channels[CHANNEL_IMAGES].multi != NULL) return NULL;
+  profile->user_agent = api->user_agent;
+  profile->proxy = api->proxy;
+  profile->cafile = api->cafile;
+  return open_channel(engine, CHANNEL_IMAGES);
+}
+
+const char *engine_open (Engine *engine) {
+  const char *fault = engine_global();
+  int i;
+  engine->forks = forks;
+  engine->wake = HUGE_VAL;
+  for (i = 0; i < CHANNELS; i++)
+    engine->channels[i].due = HUGE_VAL;
+  if (fault == NULL) fault = open_channel(engine, CHANNEL_API);
+  if (fault != NULL) return fault;
+#if MJTASK_EPOLL
+  if (pollset_open(&engine->pollset) != 0) return "no descriptor is left";
+#endif
+  engine->channels[CHANNEL_API].profile.json.data =
+    (char *)"Content-Type: application/json";
   return engine_header(engine, "Accept", 6, "application/json", 16);
+}
+
+int engine_is_open (const Engine *engine) {
+  return engine->channels[CHANNEL_API].multi != NULL;
 }
 
 static void wipe (void *memory, size_t size) {
@@ -163,7 +212,7 @@ static const char *check_name (const char *name, size_t size) {
 
 static const char *append (Engine *engine, const char *name, size_t name_size,
                            const char *prefix, const char *value, size_t size) {
-  Profile *profile = &engine->profile;
+  Profile *profile = &engine->channels[CHANNEL_API].profile;
   char line[2 * ENGINE_KEY_MAX + 16];
   struct curl_slist *headers;
   snprintf(line, sizeof line, "%.*s: %s%.*s", (int)name_size, name, prefix,
@@ -196,7 +245,8 @@ const char *engine_authorize (Engine *engine, unsigned lines, const char *key,
   if (fault == NULL && (lines & ENGINE_SECRET))
     fault = append(engine, "mj-api-secret", 13, "", key, size);
   if (fault == NULL) { /* the newest line ends with it */
-    const struct curl_slist *line = engine->profile.headers;
+    const struct curl_slist *line =
+      engine->channels[CHANNEL_API].profile.headers;
     while (line->next != NULL)
       line = line->next;
     engine->key = line->data + strlen(line->data) - size;
@@ -212,19 +262,13 @@ static void blot_out (char *text, size_t size, const char *secret) {
 }
 
 void engine_redact (const Engine *engine, char *text, size_t size) {
-  const struct curl_slist *line = engine->profile.headers;
+  const struct curl_slist *line = engine->channels[CHANNEL_API].profile.headers;
   if (line == NULL) return; /* closed */
   while ((line = line->next) != NULL) { /* the first is Accept */
     const char *value = strchr(line->data, ':') + 2;
     if (strlen(value) >= 8) blot_out(text, size, value);
   }
   if (engine->key != NULL) blot_out(text, size, engine->key);
-}
-
-static void wipe_headers (Profile *profile) {
-  struct curl_slist *line;
-  for (line = profile->headers; line != NULL; line = line->next)
-    wipe(line->data, strlen(line->data));
 }
 
 /* ---- the two lists -------------------------------------------------------------- */
@@ -267,6 +311,11 @@ static void unlink_transfer (Transfer *transfer) {
 
 /* ---- transfers ------------------------------------------------------------------ */
 
+static Channel *channel_of (const Transfer *transfer) {
+  return &transfer->engine
+            ->channels[transfer->images ? CHANNEL_IMAGES : CHANNEL_API];
+}
+
 static CURL *borrow (Engine *engine) {
   if (engine->spare_count == 0) return curl_easy_init();
   return engine->spares[--engine->spare_count];
@@ -286,24 +335,38 @@ static void end (Engine *engine, Transfer *transfer, CURLcode code) {
   link_ended(engine, transfer);
 }
 
-void engine_start (Engine *engine, Transfer *transfer, const Request *request) {
-  CURL *easy = borrow(engine);
-  CURLcode code = CURLE_OUT_OF_MEMORY;
-  if (easy != NULL) {
-    code = transfer_prepare(transfer, easy, &engine->profile, request);
-    if (code != CURLE_OK) give_back(engine, easy);
-  }
+/* Hands it to libcurl. On failure nothing is lent. */
+static CURLcode launch (Engine *engine, Transfer *transfer,
+                        const Request *request) {
+  Channel *channel =
+    &engine->channels[request->file != NULL ? CHANNEL_IMAGES : CHANNEL_API];
+  CURL *easy;
+  CURLcode code;
+  if (request->file != NULL && open_images(engine) != NULL)
+    return CURLE_FAILED_INIT;
+  easy = borrow(engine);
+  if (easy == NULL) return CURLE_OUT_OF_MEMORY;
+  code = transfer_prepare(transfer, easy, &channel->profile, request);
   if (code == CURLE_OK &&
-      curl_multi_add_handle(engine->multi, easy) != CURLM_OK) {
-    give_back(engine, transfer_abandon(transfer));
+      curl_multi_add_handle(channel->multi, easy) != CURLM_OK) {
+    transfer_abandon(transfer);
     code = CURLE_OUT_OF_MEMORY;
   }
   if (code != CURLE_OK)
-    end(engine, transfer, code);
-  else {
+    give_back(engine, easy);
+  else
+    channel->flying++;
+  return code;
+}
+
+void engine_start (Engine *engine, Transfer *transfer, const Request *request) {
+  CURLcode code;
+  link_flying(engine, transfer);
+  code = launch(engine, transfer, request);
+  if (code == CURLE_OK)
     transfer->state = TRANSFER_FLYING;
-    link_flying(engine, transfer);
-  }
+  else
+    end(engine, transfer, code);
 }
 
 void engine_cancel (Transfer *transfer) {
@@ -311,7 +374,9 @@ void engine_cancel (Transfer *transfer) {
   if (engine == NULL) return;
   if (engine_is_forked(engine)) transfer->easy = NULL; /* the parent's */
   if (transfer->easy != NULL) {
-    curl_multi_remove_handle(engine->multi, transfer->easy);
+    Channel *channel = channel_of(transfer);
+    curl_multi_remove_handle(channel->multi, transfer->easy);
+    channel->flying--;
     give_back(engine, transfer_abandon(transfer));
   }
   unlink_transfer(transfer);
@@ -327,56 +392,77 @@ void engine_take (Transfer *transfer) {
   transfer->state = TRANSFER_TAKEN;
 }
 
-static void collect (Engine *engine) {
+static void collect (Engine *engine, Channel *channel) {
   CURLMsg *message;
   int left;
-  while ((message = curl_multi_info_read(engine->multi, &left)) != NULL) {
+  while ((message = curl_multi_info_read(channel->multi, &left)) != NULL) {
     Transfer *transfer = NULL;
     CURL *easy = message->easy_handle;
     CURLcode code = message->data.result; /* gone with the handle's removal */
     if (message->msg != CURLMSG_DONE) continue;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
-    curl_multi_remove_handle(engine->multi, easy);
+    curl_multi_remove_handle(channel->multi, easy);
+    channel->flying--;
     end(engine, transfer, code);
   }
 }
 
+/* In a forked child only what is ours goes: curl would say goodbye to servers
+   that the parent still talks to. */
+static void close_channel (Channel *channel, int forked) {
+  Profile *profile = &channel->profile;
+  struct curl_slist *line;
+  for (line = profile->headers; line != NULL; line = line->next)
+    wipe(line->data, strlen(line->data));
+  if (!forked) {
+    if (channel->multi != NULL) curl_multi_cleanup(channel->multi);
+    if (profile->share != NULL) curl_share_cleanup(profile->share);
+    curl_slist_free_all(profile->headers);
+  }
+  memset(channel, 0, sizeof *channel);
+}
+
 void engine_close (Engine *engine) {
-  Profile *profile = &engine->profile;
+  const int forked = engine_is_forked(engine);
+  int i;
   while (engine->ended != NULL)
     engine_cancel(engine->ended);
   while (engine->flying != NULL)
     engine_cancel(engine->flying);
-  wipe_headers(profile);
-  if (!engine_is_forked(engine)) { /* else curl would say goodbye to servers */
-    while (engine->spare_count > 0)
-      curl_easy_cleanup(engine->spares[--engine->spare_count]);
-    if (engine->multi != NULL) curl_multi_cleanup(engine->multi);
-    if (profile->share != NULL) curl_share_cleanup(profile->share);
-    curl_slist_free_all(profile->headers);
-  }
-  engine->multi = NULL;
-  engine->key = NULL;
+  while (!forked && engine->spare_count > 0)
+    curl_easy_cleanup(engine->spares[--engine->spare_count]);
   engine->spare_count = 0;
-  memset(profile, 0, sizeof *profile);
+  engine->key = NULL;
+  for (i = 0; i < CHANNELS; i++)
+    close_channel(&engine->channels[i], forked);
 #if MJTASK_EPOLL
   pollset_release(&engine->pollset);
 #endif
 }
 
-/* ---- driving ---------------------------------------------------------------------- */
+/* ---- driving ---------------------------------------------------------------- */
+
+static double next_due (const Engine *engine) {
+  double due = engine->wake;
+  int i;
+  for (i = 0; i < CHANNELS; i++) {
+    if (engine->channels[i].multi != NULL)
+      due = fmin(due, engine->channels[i].due);
+  }
+  return due;
+}
 
 void engine_wake_at (Engine *engine, double when) {
   engine->wake = when;
 #if MJTASK_EPOLL
   pollset_arm(&engine->pollset,
-              engine->ended != NULL ? pollset_now() : fmin(engine->due, when));
+              engine->ended != NULL ? pollset_now() : next_due(engine));
 #endif
 }
 
 /* Seconds until the first reason to wake, at most `seconds` (negative: any). */
 static double time_left (const Engine *engine, double seconds) {
-  double due = fmin(engine->due, engine->wake);
+  double due = next_due(engine);
   double left = due < HUGE_VAL ? fmax(due - pollset_now(), 0) : HUGE_VAL;
   if (engine->ended != NULL) return 0;
   if (seconds >= 0 && seconds < left) left = seconds;
@@ -385,11 +471,11 @@ static double time_left (const Engine *engine, double seconds) {
 
 #if MJTASK_EPOLL
 
-static void run_timers (Engine *engine) {
+static void run_timers (Channel *channel) {
   int running, round;
-  for (round = 0; round < ROUNDS && engine->due <= pollset_now(); round++) {
-    engine->due = HUGE_VAL; /* libcurl only speaks when it wants another */
-    curl_multi_socket_action(engine->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+  for (round = 0; round < ROUNDS && channel->due <= pollset_now(); round++) {
+    channel->due = HUGE_VAL; /* libcurl only speaks when it wants another */
+    curl_multi_socket_action(channel->multi, CURL_SOCKET_TIMEOUT, 0, &running);
   }
 }
 
@@ -401,20 +487,28 @@ static int run_sockets (Engine *engine, double seconds) {
     int mask = ((events[i].events & POLLSET_READ) ? CURL_CSELECT_IN : 0) |
                ((events[i].events & POLLSET_WRITE) ? CURL_CSELECT_OUT : 0) |
                ((events[i].events & POLLSET_ERROR) ? CURL_CSELECT_ERR : 0);
-    curl_multi_socket_action(engine->multi, events[i].fd, mask, &running);
+    curl_multi_socket_action(engine->channels[events[i].tag].multi,
+                             events[i].fd, mask, &running);
   }
   return n < 0 && errno == EINTR;
 }
 
+/* What is due, then what has ended; and the kernel is told what is wanted. */
+static void settle (Engine *engine) {
+  int i;
+  for (i = 0; i < CHANNELS; i++) {
+    if (engine->channels[i].multi == NULL) continue;
+    run_timers(&engine->channels[i]);
+    collect(engine, &engine->channels[i]);
+  }
+  pollset_sync(&engine->pollset);
+}
+
 int engine_step (Engine *engine, double seconds) {
   int interrupted;
-  run_timers(engine);
-  collect(engine);
-  pollset_sync(&engine->pollset);
+  settle(engine);
   interrupted = run_sockets(engine, time_left(engine, seconds));
-  run_timers(engine);
-  collect(engine);
-  pollset_sync(&engine->pollset);
+  settle(engine);
   return interrupted;
 }
 
@@ -426,18 +520,34 @@ int engine_fd (Engine *engine) {
 
 #else
 
+#define BOTH 0.02 /* s of a wait on one channel while the other works, too */
+
+/* Moves what can be moved; gives the channel to wait on. */
+static Channel *settle (Engine *engine) {
+  Channel *busiest = &engine->channels[CHANNEL_API];
+  int i, running;
+  for (i = 0; i < CHANNELS; i++) {
+    Channel *channel = &engine->channels[i];
+    if (channel->multi == NULL) continue;
+    curl_multi_perform(channel->multi, &running);
+    collect(engine, channel);
+    if (channel->flying > busiest->flying) busiest = channel;
+  }
+  return busiest;
+}
+
 /* curl_multi_poll does not tell a signal from time that is over. */
 int engine_step (Engine *engine, double seconds) {
-  int ready = 0, running;
-  double left;
-  curl_multi_perform(engine->multi, &running);
-  collect(engine);
-  left = time_left(engine, seconds);
+  int ready = 0;
+  Channel *channel = settle(engine);
+  double left = time_left(engine, seconds);
   if (left < 0 || left > 3600) left = 3600; /* in ms it must fit into an int */
+  if (engine->channels[CHANNEL_API].flying > 0 &&
+      engine->channels[CHANNEL_IMAGES].flying > 0)
+    left = fmin(left, BOTH);
   if (left > 0)
-    curl_multi_poll(engine->multi, NULL, 0, (int)ceil(left * 1000), &ready);
-  curl_multi_perform(engine->multi, &running);
-  collect(engine);
+    curl_multi_poll(channel->multi, NULL, 0, (int)ceil(left * 1000), &ready);
+  settle(engine);
   return ready == 0;
 }
 

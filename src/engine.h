@@ -17,14 +17,30 @@
 #define ENGINE_RAW 2u /* Authorization: KEY */
 #define ENGINE_SECRET 4u /* mj-api-secret: KEY */
 
+/* One libcurl multi: connections that share everything, and share nothing with
+   those of the other channel. */
+typedef struct Channel {
+  struct Engine *engine;
+  CURLM *multi; /* NULL: not open */
+  double due; /* when libcurl wants to be called, monotonic seconds */
+  int flying; /* transfers in it */
+  Profile profile;
+} Channel;
+
+typedef enum ChannelName {
+  CHANNEL_API, /* to the base URL, with the key */
+  CHANNEL_IMAGES, /* to anywhere, without it; opened by the first download */
+  CHANNELS
+} ChannelName;
+
 typedef struct Engine {
   Pollset pollset;
-  CURLM *multi; /* NULL: not open, or closed */
-  double due; /* when libcurl wants to be called, monotonic seconds */
-  double wake; /* when the caller wants to be woken, likewise */
-  Profile profile;
+  Channel channels[CHANNELS];
+  double wake; /* when the caller wants to be woken, monotonic seconds */
   UrlBase base;
-  const char *key; /* in one of the profile's headers; NULL: none */
+  const char *key; /* in one of the API's headers; NULL: none */
+  long window; /* connections that a channel may keep */
+  int allow_private; /* downloads from private addresses */
   Transfer *flying; /* in libcurl's hands */
   Transfer *ended, *last; /* to be handed out, oldest first */
   CURL *spares[ENGINE_SPARES];
@@ -37,9 +53,9 @@ typedef struct Engine {
 const char *engine_global (void);
 
 /* The next three return NULL, or a static text that says what is wrong. First
-   the caller zeroes the engine and fills `base` and the strings of `profile`,
-   which stay its own. `window`: connections that may be kept. */
-const char *engine_open (Engine *engine, long window);
+   the caller zeroes the engine and fills `base`, `window`, `allow_private` and
+   the strings of the API's profile, which stay its own. */
+const char *engine_open (Engine *engine);
 
 /* The lines that carry the key; copied, and wiped when the engine closes. */
 const char *engine_authorize (Engine *engine, unsigned lines, const char *key,
@@ -51,11 +67,15 @@ const char *engine_header (Engine *engine, const char *name, size_t name_size,
    values of the headers that were given (of 8 bytes or more). */
 void engine_redact (const Engine *engine, char *text, size_t size);
 
+/* Was engine_open called, and engine_close not yet? */
+int engine_is_open (const Engine *engine);
+
 /* Is the caller a forked child? Then nothing here may be used but close. */
 int engine_is_forked (const Engine *engine);
 
-/* Starts a transfer, zeroed or cancelled, whose memory is the caller's. It
-   always ends: what cannot start has ended already when this returns. */
+/* Starts a transfer, zeroed or cancelled, whose memory is the caller's: a
+   download if the request has a file. It always ends: what cannot start has
+   ended already when this returns. */
 void engine_start (Engine *engine, Transfer *transfer, const Request *request);
 
 /* Waits at most `seconds` (negative: until something happens) and moves bytes.

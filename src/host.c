@@ -1,4 +1,5 @@
-/* What scripts need of the core beside HTTP: decoding, a clock, safe calls.
+/* What scripts need of the core beside HTTP: decoding, files, a clock, safe
+   calls.
    Knows Lua, and must not know curl. */
 #include "host.h"
 
@@ -9,8 +10,11 @@
 #include "lauxlib.h"
 
 #include "decode.h"
+#include "file.h"
 #include "pollset.h"
 #include "url.h"
+
+#define FILE_TYPE "mjtask.file"
 
 /* ---- arguments ------------------------------------------------------------- */
 
@@ -148,8 +152,100 @@ static int host_id (lua_State *L) {
   return 2;
 }
 
-const luaL_Reg host_functions[] = {
-  {"call", host_call}, {"decode", host_decode},
-  {"id", host_id},     {"interrupted", host_interrupted},
-  {"now", host_now},   {NULL, NULL},
+/* ---- files ------------------------------------------------------------------ */
+
+/* file (path [, overwrite]) --> file, or nil, what is wrong. It is temporary
+   until commit, and gone if there is none */
+static int host_file (lua_State *L) {
+  size_t size;
+  const char *path = luaL_checklstring(L, 1, &size);
+  int overwrite = lua_toboolean(L, 2), failure;
+  File *file;
+  luaL_argcheck(L, strlen(path) == size, 1, "has a NUL character");
+  lua_settop(L, 1);
+  file = lua_newuserdatauv(L, sizeof *file, 0);
+  memset(file, 0, sizeof *file);
+  luaL_setmetatable(L, FILE_TYPE);
+  failure = file_open(file, path, overwrite);
+  if (failure == 0) return 1;
+  lua_pushnil(L);
+  lua_pushstring(L, strerror(failure));
+  return 2;
+}
+
+int push_failure (lua_State *L, const char *kind, const char *message) {
+  lua_pushnil(L);
+  lua_pushstring(L, kind);
+  lua_pushstring(L, message);
+  return 3;
+}
+
+File *check_file (lua_State *L, int index) {
+  File *file = luaL_checkudata(L, index, FILE_TYPE);
+  luaL_argcheck(L, file->descriptor != 0, index, "the file is closed");
+  return file;
+}
+
+/* commit ([overwrite]) --> true; or nil, kind, message: nothing is left then */
+static int file_commit_it (lua_State *L) {
+  File *file = check_file(L, 1);
+  const char *fault = file_check(file);
+  int failure = 0;
+  if (fault == NULL) failure = file_commit(file, lua_toboolean(L, 2));
+  file_release(file);
+  if (fault != NULL) return push_failure(L, "not_image", fault);
+  if (failure != 0) return push_failure(L, "io", strerror(failure));
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* restart () --> true, or nil, message: for another try */
+static int file_restart_it (lua_State *L) {
+  int failure = file_restart(check_file(L, 1));
+  if (failure != 0) return push_failure(L, "io", strerror(failure));
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int file_gc (lua_State *L) {
+  file_release(luaL_checkudata(L, 1, FILE_TYPE));
+  return 0;
+}
+
+/* ---- registration ---------------------------------------------------------- */
+
+static const luaL_Reg file_methods[] = {
+  {"close", file_gc},
+  {"commit", file_commit_it},
+  {"restart", file_restart_it},
+  {NULL, NULL},
 };
+
+static const luaL_Reg file_meta[] = {
+  {"__close", file_gc},
+  {"__gc", file_gc},
+  {NULL, NULL},
+};
+
+static const luaL_Reg host_functions[] = {
+  {"call", host_call}, {"decode", host_decode},           {"file", host_file},
+  {"id", host_id},     {"interrupted", host_interrupted}, {"now", host_now},
+  {NULL, NULL},
+};
+
+void make_type (lua_State *L, const char *name, const luaL_Reg *meta,
+                const luaL_Reg *methods) {
+  luaL_newmetatable(L, name);
+  luaL_setfuncs(L, meta, 0);
+  lua_newtable(L);
+  luaL_setfuncs(L, methods, 0);
+  lua_setfield(L, -2, "__index");
+  lua_pushboolean(L, 0); /* getmetatable tells nothing: no __gc by hand */
+  lua_setfield(L, -2, "__metatable");
+  lua_pop(L, 1);
+}
+
+void host_open (lua_State *L) {
+  make_type(L, FILE_TYPE, file_meta, file_methods);
+  luaL_setfuncs(L, host_functions, 0);
+}

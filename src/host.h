@@ -8,8 +8,20 @@
 #include "lua.h"
 #include "lauxlib.h"
 
-/* call, decode, id, interrupted, now */
-extern const luaL_Reg host_functions[];
+#include "file.h"
+
+/* Adds call, decode, file, id, interrupted, now to the table on top. */
+void host_open (lua_State *L);
+
+/* Registers a type of userdata. */
+void make_type (lua_State *L, const char *name, const luaL_Reg *meta,
+                const luaL_Reg *methods);
+
+/* Pushes nil, kind, message, and returns 3. */
+int push_failure (lua_State *L, const char *kind, const char *message);
+
+/* An open file, or raises. */
+File *check_file (lua_State *L, int index);
 
 /* Raises "NAME FAULT". */
 int bad_field (lua_State *L, const char *name, const char *fault);

@@ -24,6 +24,7 @@
 #define WAITER 1
 #define BODY 2 /* the request's, which libcurl reads where it lies */
 #define HOME 3 /* its engine's LIVE */
+#define TARGET 4 /* the file it writes */
 
 #define EXCERPT 120 /* bytes of a body that is not JSON shown in an error */
 
@@ -37,7 +38,7 @@
 /* ---- transfers ----------------------------------------------------------------- */
 
 static Transfer *new_transfer (lua_State *L) {
-  Transfer *transfer = lua_newuserdatauv(L, sizeof *transfer, 3);
+  Transfer *transfer = lua_newuserdatauv(L, sizeof *transfer, 4);
   memset(transfer, 0, sizeof *transfer);
   luaL_setmetatable(L, TRANSFER);
   return transfer;
@@ -64,9 +65,23 @@ static int transfer_gc (lua_State *L) {
   return 0;
 }
 
-static void set_string (lua_State *L, const char *name, const char *text) {
-  lua_pushstring(L, text);
+static void set_text (lua_State *L, const char *name, const char *text,
+                      size_t size) {
+  lua_pushlstring(L, text, size);
   lua_setfield(L, -2, name);
+}
+
+static void set_string (lua_State *L, const char *name, const char *text) {
+  set_text(L, name, text, strlen(text));
+}
+
+/* received () --> bytes of a download so far, and in all if that is known */
+static int transfer_received (lua_State *L) {
+  Transfer *transfer = luaL_checkudata(L, 1, TRANSFER);
+  lua_pushinteger(L, (lua_Integer)transfer->received);
+  if (transfer->expected <= 0) return 1;
+  lua_pushinteger(L, (lua_Integer)transfer->expected);
+  return 2;
 }
 
 /* Pushes the table of what there is to know beside the decoded value. */
@@ -76,6 +91,8 @@ static void push_facts (lua_State *L, const Transfer *transfer) {
   if (kind != NULL) {
     set_string(L, "kind", kind);
     set_string(L, "message", transfer_message(transfer));
+    lua_pushboolean(L, transfer->refused != REFUSED_NOT);
+    lua_setfield(L, -2, "refused");
   }
   if (transfer->status != 0) {
     lua_pushinteger(L, transfer->status);
@@ -106,24 +123,25 @@ static void note_fault (lua_State *L, const Transfer *transfer,
   lua_pushfstring(L, "%s at byte %I", error->message,
                   (LUAI_UACINT)error->offset);
   lua_setfield(L, -2, "fault");
-  lua_pushlstring(L, transfer->body,
-                  transfer->size < EXCERPT ? transfer->size : EXCERPT);
-  lua_setfield(L, -2, "excerpt");
+  set_text(L, "excerpt", transfer->body,
+           transfer->size < EXCERPT ? transfer->size : EXCERPT);
 }
 
 /* answer () --> value, facts
    The body as decoded JSON, or nil; and facts, nil for a JSON body with 200:
-   { kind, message: of a failure below HTTP; status; sent: bytes of the request;
-   retry_after: seconds; type; target: of a redirect; and where the body is no
-   JSON: empty = true, or fault, excerpt }. Can be had once: the body goes. */
+   { kind, message, refused: of a failure below HTTP, by ourselves; status; sent: bytes of the request;
+   retry_after: seconds; type; target: of a redirect, without its query; and
+   where the body is no JSON: empty = true, or fault, excerpt }. A download has
+   its facts have the whole location of a redirect. Can be had once:
+   the body goes. */
 static int transfer_answer (lua_State *L) {
   DecodeOptions options = {SIZE_MAX, DECODE_MAX_DEPTH, 0, 0};
   DecodeError error = {"", 0};
   Transfer *transfer = luaL_checkudata(L, 1, TRANSFER);
-  int decoded = 0;
+  int decoded = 0, moved = transfer->images && transfer->target[0] != '\0';
   luaL_argcheck(L, transfer->state == TRANSFER_TAKEN, 1, "not handed out");
   lua_settop(L, 1);
-  if (transfer->code == CURLE_OK) {
+  if (transfer->code == CURLE_OK && !moved) {
     /* Nothing frees the body meanwhile: only this function and __gc do, and
        this transfer is on the stack. */
     decoded = decode(L, transfer->body != NULL ? transfer->body : "",
@@ -134,7 +152,10 @@ static int transfer_answer (lua_State *L) {
     lua_pushnil(L);
   else {
     push_facts(L, transfer);
-    if (!decoded && transfer->code == CURLE_OK) note_fault(L, transfer, &error);
+    if (moved)
+      set_text(L, "location", transfer->body, transfer->size);
+    else if (!decoded && transfer->code == CURLE_OK)
+      note_fault(L, transfer, &error);
   }
   transfer_release(transfer);
   return 2;
@@ -184,7 +205,7 @@ static const char *keep_cstring (lua_State *L, int options, const char *name) {
 }
 
 static void take_strings (lua_State *L, int options, Engine *engine) {
-  Profile *profile = &engine->profile;
+  Profile *profile = &engine->channels[CHANNEL_API].profile;
   lua_createtable(L, 0, 3);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, -3, STRINGS);
@@ -231,29 +252,34 @@ static void take_headers (lua_State *L, int options, Engine *engine) {
   lua_pop(L, 1);
 }
 
+static void check_proxy (lua_State *L, int options, const Engine *engine) {
+  const char *proxy = engine->channels[CHANNEL_API].profile.proxy;
+  if (proxy != NULL && proxy[0] != '\0' && !engine->base.secure &&
+      !field_boolean(L, options, "allow_http"))
+    bad_field(L, "proxy", "would be shown the key: the url is plain http");
+}
+
 /* engine { url, auth, key, headers, user_agent, proxy, cafile, allow_http,
-            max_inflight } --> engine; raises, naming the field */
+            allow_private, max_inflight } --> engine; raises, naming the field */
 static int core_engine (lua_State *L) {
   Engine *engine;
   const char *fault;
-  long window;
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
-  window = (long)field_number(L, 1, "max_inflight", 16, 1);
   engine = lua_newuserdatauv(L, sizeof *engine, 2);
   memset(engine, 0, sizeof *engine);
   luaL_setmetatable(L, ENGINE);
   lua_newtable(L);
   lua_setiuservalue(L, 2, LIVE);
   check_url(L, 1, &engine->base);
+  engine->window = (long)field_number(L, 1, "max_inflight", 16, 1);
+  engine->allow_private = field_boolean(L, 1, "allow_private");
   take_strings(L, 1, engine);
-  fault = engine_open(engine, window);
+  fault = engine_open(engine);
   if (fault != NULL) return luaL_error(L, "%s", fault);
   take_headers(L, 1, engine);
   take_key(L, 1, engine);
-  if (engine->profile.proxy != NULL && engine->profile.proxy[0] != '\0' &&
-      !engine->base.secure && !field_boolean(L, 1, "allow_http"))
-    bad_field(L, "proxy", "would be shown the key: the url is plain http");
+  check_proxy(L, 1, engine);
   return 1;
 }
 
@@ -264,19 +290,37 @@ static Engine *check_engine (lua_State *L) {
   if (engine_is_forked(engine))
     luaL_error(L, "this client belongs to the process before the fork: "
                   "make a new one in the child");
-  if (engine->multi == NULL) luaL_error(L, "the client is closed");
+  if (!engine_is_open(engine)) luaL_error(L, "the client is closed");
   return engine;
 }
 
-/* Fills the request from the table at 2; the body stays on the stack. */
-static void check_request (lua_State *L, const Engine *engine, Request *request,
-                           char *url) {
+/* The URL of an API request, or of an image. */
+static void check_target (lua_State *L, const Engine *engine, Request *request,
+                          char *url) {
   size_t size = 0;
   const char *path = field_string(L, 2, "path", &size);
   if (path == NULL || !url_join(&engine->base, path, size, url))
     bad_field(L, "path", "is no path");
-  lua_pop(L, 1);
   request->url = url;
+  lua_pop(L, 1);
+}
+
+static const char private_address[] =
+  "leads to a private address: allow_private = true would allow it";
+
+static const char *check_image (lua_State *L, const Engine *engine, int index,
+                                UrlImage *image) {
+  size_t size;
+  const char *url = luaL_checklstring(L, index, &size);
+  const char *fault = url_image(&engine->base, url, size, image);
+  if (fault == NULL && image->local && !image->at_home &&
+      !engine->allow_private)
+    fault = private_address;
+  return fault;
+}
+
+/* Fills the request from the table at 2; the body stays on the stack. */
+static void check_request (lua_State *L, Request *request) {
   request->timeout =
     (long)fmin(ceil(field_number(L, 2, "timeout", 30, 0) * 1000), 1e9);
   if (request->timeout < 1) request->timeout = 1; /* 0 would mean for ever */
@@ -286,22 +330,15 @@ static void check_request (lua_State *L, const Engine *engine, Request *request,
   request->body = field_string(L, 2, "body", &request->body_size);
 }
 
-/* start ({ path, body, timeout: seconds, max_body: bytes, fresh }, waiter)
-   --> transfer; `next` hands both out when it has ended. A body makes it a POST */
-static int engine_start_transfer (lua_State *L) {
-  Engine *engine = check_engine(L);
-  char url[URL_JOINED];
-  Request request;
-  Transfer *transfer;
-  luaL_checktype(L, 2, LUA_TTABLE);
-  luaL_checkany(L, 3);
-  lua_settop(L, 3);
-  check_request(L, engine, &request, url);
-  transfer = new_transfer(L); /* stack: engine, table, waiter, body, transfer */
+/* Starts it, and gives the transfer that anchors all it needs.
+   stack: engine, table, waiter, file or nil, body or nil */
+static int start (lua_State *L, Engine *engine, const Request *request) {
+  Transfer *transfer = new_transfer(L);
   /* closed by a finalizer just now? From here on nothing runs one. */
-  if (engine->multi == NULL) return luaL_error(L, "the client is closed");
-  lua_insert(L, 4);
+  if (!engine_is_open(engine)) return luaL_error(L, "the client is closed");
+  lua_insert(L, 4); /* stack: engine, table, waiter, transfer, file, body */
   lua_setiuservalue(L, 4, BODY);
+  lua_setiuservalue(L, 4, TARGET);
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, 4, WAITER);
   lua_getiuservalue(L, 1, LIVE);
@@ -309,9 +346,60 @@ static int engine_start_transfer (lua_State *L) {
   lua_setiuservalue(L, 4, HOME);
   lua_pushvalue(L, 4);
   lua_rawsetp(L, -2, transfer);
-  engine_start(engine, transfer, &request);
+  engine_start(engine, transfer, request);
   lua_settop(L, 4);
   return 1;
+}
+
+/* start ({ path, body, timeout: seconds, max_body: bytes, fresh }, waiter)
+   --> transfer; `next` hands both out when it has ended. A body makes it a POST */
+static int engine_start_request (lua_State *L) {
+  Engine *engine = check_engine(L);
+  char url[URL_JOINED];
+  Request request = {0};
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkany(L, 3);
+  lua_settop(L, 4);
+  check_target(L, engine, &request, url);
+  check_request(L, &request);
+  return start(L, engine, &request);
+}
+
+/* download ({ url, file, timeout, max_body, fresh }, waiter) --> transfer */
+static int engine_start_download (lua_State *L) {
+  Engine *engine = check_engine(L);
+  UrlImage image;
+  Request request = {0};
+  const char *fault;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkany(L, 3);
+  lua_settop(L, 3);
+  lua_getfield(L, 2, "file");
+  request.file = check_file(L, 4);
+  lua_getfield(L, 2, "url");
+  fault = check_image(L, engine, 5, &image);
+  if (fault != NULL) return bad_field(L, "url", fault);
+  lua_settop(L, 4);
+  check_request(L, &request);
+  request.body = NULL;
+  request.url = image.text;
+  request.guarded = !engine->allow_private && !image.at_home;
+  return start(L, engine, &request);
+}
+
+/* image (url) --> true, is it https; or nil, kind, message: why it cannot be
+   fetched */
+static int engine_image (lua_State *L) {
+  Engine *engine = check_engine(L);
+  UrlImage image;
+  const char *fault = check_image(L, engine, 2, &image);
+  if (fault == NULL) {
+    lua_pushboolean(L, 1);
+    lua_pushboolean(L, image.secure);
+    return 2;
+  }
+  return push_failure(L, fault == private_address ? "connect" : "no_image",
+                      fault);
 }
 
 /* step ([seconds]) --> did it end early, perhaps by a signal? Moves bytes, at
@@ -395,6 +483,7 @@ static int engine_base (lua_State *L) {
 static const luaL_Reg transfer_methods[] = {
   {"answer", transfer_answer},
   {"cancel", transfer_cancel},
+  {"received", transfer_received},
   {NULL, NULL},
 };
 
@@ -406,10 +495,12 @@ static const luaL_Reg transfer_meta[] = {
 static const luaL_Reg engine_methods[] = {
   {"base", engine_base},
   {"close", engine_release},
+  {"download", engine_start_download},
+  {"image", engine_image},
   {"next", engine_next_transfer},
   {"pollfd", engine_pollfd},
   {"redact", engine_redacted},
-  {"start", engine_start_transfer},
+  {"start", engine_start_request},
   {"step", engine_step_once},
   {"wake_at", engine_wake},
   {NULL, NULL},
@@ -426,18 +517,6 @@ static const luaL_Reg core[] = {
   {"engine", core_engine},
   {NULL, NULL},
 };
-
-static void make_type (lua_State *L, const char *name, const luaL_Reg *meta,
-                       const luaL_Reg *methods) {
-  luaL_newmetatable(L, name);
-  luaL_setfuncs(L, meta, 0);
-  lua_newtable(L);
-  luaL_setfuncs(L, methods, 0);
-  lua_setfield(L, -2, "__index");
-  lua_pushboolean(L, 0); /* getmetatable tells nothing: no __gc by hand */
-  lua_setfield(L, -2, "__metatable");
-  lua_pop(L, 1);
-}
 
 /* libcurl's resolver threads may outlive lua_close, which unmaps this module,
    and libcurl with it, under their feet. In a static host there is nothing to
@@ -459,6 +538,6 @@ int luaopen_mjtask_core (lua_State *L) {
   make_type(L, TRANSFER, transfer_meta, transfer_methods);
   make_type(L, ENGINE, engine_meta, engine_methods);
   luaL_newlib(L, core);
-  luaL_setfuncs(L, host_functions, 0);
+  host_open(L);
   return 1;
 }

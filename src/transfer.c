@@ -14,8 +14,6 @@
 #error "mjtask needs libcurl 7.75 or newer"
 #endif
 
-static const char out_of_memory[] = "out of memory";
-
 /* ---- what libcurl calls ------------------------------------------------ */
 
 /* Room for `more` bytes, or 0. CURLOPT_MAXFILESIZE would not do: it believes
@@ -33,20 +31,49 @@ static int make_room (Transfer *transfer, size_t more) {
   return 1;
 }
 
+static int refuse (Transfer *transfer, Refusal why) {
+  transfer->refused = why;
+  return 0;
+}
+
+static int keep (Transfer *transfer, const char *data, size_t count) {
+  if (count > transfer->cap - transfer->size)
+    return refuse(transfer, REFUSED_SIZE);
+  if (!make_room(transfer, count)) return refuse(transfer, REFUSED_MEMORY);
+  memcpy(transfer->body + transfer->size, data, count);
+  transfer->size += count;
+  return 1;
+}
+
+static int save (Transfer *transfer, const char *data, size_t count) {
+  if ((double)count > (double)transfer->cap - transfer->received)
+    return refuse(transfer, REFUSED_SIZE);
+  if (file_write(transfer->file, data, count) != 0)
+    return refuse(transfer, REFUSED_DISK);
+  transfer->received += (double)count;
+  return 1;
+}
+
+/* What to do with the body, at its first bytes: only a 200 brings the file. */
+static int is_for_file (Transfer *transfer) {
+  curl_off_t length = 0;
+  if (transfer->file == NULL) return 0;
+  if (transfer->status == 0) {
+    curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE,
+                      &transfer->status);
+    curl_easy_getinfo(transfer->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T,
+                      &length);
+    if (length > 0) transfer->expected = (double)length;
+  }
+  return transfer->status == 200;
+}
+
+/* Anything but the count ends the transfer. */
 static size_t on_body (char *data, size_t one, size_t count, void *arg) {
   Transfer *transfer = arg;
   (void)one; /* always 1 */
-  if (count > transfer->cap - transfer->size) {
-    transfer->refused = "too_large";
-    return 0;
-  }
-  if (!make_room(transfer, count)) {
-    transfer->refused = "http";
-    return 0;
-  }
-  memcpy(transfer->body + transfer->size, data, count);
-  transfer->size += count;
-  return count;
+  if (is_for_file(transfer)) return save(transfer, data, count) ? count : 0;
+  return keep(transfer, data, count) ? count : 0;
 }
 
 /* ---- options ------------------------------------------------------------ */
@@ -73,13 +100,51 @@ static CURLcode apply_trust (CURL *easy, const Profile *profile) {
   return code;
 }
 
+/* The environment's proxy for an image, or "". libcurl would find it by itself,
+   but to know whether a socket leads to it, it has to be the only way. */
+static const char *image_proxy (const char *url) {
+  static const char *const secure[] = {"https_proxy", "HTTPS_PROXY",
+                                       "all_proxy", "ALL_PROXY"};
+  static const char *const plain[] = {"http_proxy", "all_proxy", "ALL_PROXY"};
+  const int is_secure = curl_strnequal(url, "https:", 6);
+  const char *const *names = is_secure ? secure : plain;
+  size_t count = is_secure ? 4 : 3, i;
+  const char *never = getenv("no_proxy");
+  if (never == NULL) never = getenv("NO_PROXY");
+  if (never != NULL && strcmp(never, "*") == 0) return "";
+  for (i = 0; i < count; i++) {
+    const char *proxy = getenv(names[i]);
+    if (proxy != NULL && proxy[0] != '\0') return proxy;
+  }
+  return "";
+}
+
+/* Behind a proxy the address of the socket is the proxy's, which is the user's
+   own choice; what the proxy connects to is not ours to see. */
+static CURLcode apply_proxy (CURL *easy, Transfer *transfer,
+                             const Profile *profile, const Request *request) {
+  CURLcode code = CURLE_OK;
+  const char *proxy = profile->proxy;
+  if (proxy == NULL && request->guarded) proxy = image_proxy(request->url);
+  /* The environment's proxy would read the key of a request in clear. */
+  if (proxy == NULL && !profile->images && !profile->secure) proxy = "";
+  if (proxy != NULL) SET(CURLOPT_PROXY, proxy);
+  if (request->guarded) SET(CURLOPT_NOPROXY, "");
+  transfer->guarded = request->guarded && proxy[0] == '\0';
+  return code;
+}
+
 static CURLcode apply_protocols (CURL *easy, const Profile *profile) {
   CURLcode code = CURLE_OK;
+  const int both = profile->images;
 #if LIBCURL_VERSION_NUM >= 0x075500
-  SET(CURLOPT_PROTOCOLS_STR, profile->secure ? "https" : "http");
+  SET(CURLOPT_PROTOCOLS_STR, both              ? "http,https"
+                             : profile->secure ? "https"
+                                               : "http");
 #else
-  SET(CURLOPT_PROTOCOLS,
-      (long)(profile->secure ? CURLPROTO_HTTPS : CURLPROTO_HTTP));
+  SET(CURLOPT_PROTOCOLS, (long)(both ? CURLPROTO_HTTP | CURLPROTO_HTTPS
+                                : profile->secure ? CURLPROTO_HTTPS
+                                                  : CURLPROTO_HTTP));
 #endif
 #if LIBCURL_VERSION_NUM >= 0x075700
   /* A name look-up that hangs must not hang us: its thread is left behind. */
@@ -90,14 +155,9 @@ static CURLcode apply_protocols (CURL *easy, const Profile *profile) {
   SET(CURLOPT_HTTP09_ALLOWED, 0L);
   SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
   SET(CURLOPT_PATH_AS_IS, 1L);
-  SET(CURLOPT_ACCEPT_ENCODING, "gzip");
+  if (!profile->images) SET(CURLOPT_ACCEPT_ENCODING, "gzip");
   SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE);
   SET(CURLOPT_USERAGENT, profile->user_agent);
-  /* The environment's proxy would read the key of a request in clear. */
-  if (profile->proxy != NULL)
-    SET(CURLOPT_PROXY, profile->proxy);
-  else if (!profile->secure)
-    SET(CURLOPT_PROXY, "");
   return code;
 }
 
@@ -115,7 +175,6 @@ static CURLcode apply_connection (CURL *easy, const Profile *profile,
   /* Wait to learn whether a connection under way can carry many requests. */
   SET(CURLOPT_PIPEWAIT, (long)(profile->secure && !request->fresh));
   SET(CURLOPT_OPENSOCKETFUNCTION, profile->open_socket);
-  SET(CURLOPT_OPENSOCKETDATA, profile->sockets);
   SET(CURLOPT_CLOSESOCKETFUNCTION, profile->close_socket);
   SET(CURLOPT_CLOSESOCKETDATA, profile->sockets);
   return code;
@@ -128,6 +187,7 @@ static CURLcode apply_options (CURL *easy, Transfer *transfer,
   SET(CURLOPT_ERRORBUFFER, transfer->error);
   SET(CURLOPT_WRITEFUNCTION, on_body);
   SET(CURLOPT_WRITEDATA, transfer);
+  SET(CURLOPT_OPENSOCKETDATA, transfer);
   SET(CURLOPT_URL, request->url);
   if (request->body != NULL) {
     SET(CURLOPT_HTTPHEADER, (struct curl_slist *)&profile->json);
@@ -137,6 +197,7 @@ static CURLcode apply_options (CURL *easy, Transfer *transfer,
   else
     SET(CURLOPT_HTTPHEADER, profile->headers);
   if (code == CURLE_OK) code = apply_protocols(easy, profile);
+  if (code == CURLE_OK) code = apply_proxy(easy, transfer, profile, request);
   if (code == CURLE_OK) code = apply_trust(easy, profile);
   if (code == CURLE_OK) code = apply_connection(easy, profile, request);
   return code;
@@ -148,6 +209,8 @@ CURLcode transfer_prepare (Transfer *transfer, CURL *easy,
                            const Profile *profile, const Request *request) {
   CURLcode code;
   transfer->cap = request->max_body;
+  transfer->file = request->file;
+  transfer->images = profile->images;
   /* Not only for clean options: before 8.17 a handle counts the dead
      connections that it met, and fails each seventh time. */
   curl_easy_reset(easy);
@@ -159,12 +222,17 @@ CURLcode transfer_prepare (Transfer *transfer, CURL *easy,
   return code;
 }
 
-/* A redirect's target goes into messages; its query may be a signature. */
+/* A redirect's target goes into messages; its query may be a signature. Where
+   it is going to be followed, the whole of it takes the body's place. */
 static void note_target (Transfer *transfer, CURL *easy) {
   char *target = NULL;
   if (curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &target) != CURLE_OK ||
       target == NULL)
     return;
+  if (transfer->images) {
+    transfer->size = 0;
+    keep(transfer, target, strlen(target));
+  }
   snprintf(transfer->target, sizeof transfer->target, "%.*s",
            (int)strcspn(target, "?#"), target);
 }
@@ -237,10 +305,21 @@ static const struct {
   {CURLE_BAD_CONTENT_ENCODING, "decode"},
 };
 
+static const struct {
+  const char *kind, *message;
+} refusals[] = {
+  [REFUSED_SIZE] = {"too_large", "the answer is larger than max_body"},
+  [REFUSED_MEMORY] = {"http", "out of memory"},
+  [REFUSED_DISK] = {"io", "cannot write the file"},
+  [REFUSED_ADDRESS] = {"connect",
+                       "the address is private: allow_private = true "
+                       "would allow it"},
+};
+
 const char *transfer_kind (const Transfer *transfer) {
   size_t i;
   if (transfer->code == CURLE_OK) return NULL;
-  if (transfer->refused != NULL) return transfer->refused;
+  if (transfer->refused != REFUSED_NOT) return refusals[transfer->refused].kind;
   for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
     if (kinds[i].code == transfer->code) return kinds[i].kind;
   }
@@ -248,10 +327,10 @@ const char *transfer_kind (const Transfer *transfer) {
 }
 
 const char *transfer_message (const Transfer *transfer) {
-  if (transfer->code == CURLE_WRITE_ERROR && transfer->refused != NULL)
-    return strcmp(transfer->refused, "too_large") == 0
-             ? "the answer is larger than max_body"
-             : out_of_memory;
+  if (transfer->refused == REFUSED_DISK)
+    return strerror(transfer->file->failure);
+  if (transfer->refused != REFUSED_NOT)
+    return refusals[transfer->refused].message;
   if (transfer->error[0] != '\0') return transfer->error;
   return curl_easy_strerror(transfer->code);
 }

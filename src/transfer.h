@@ -5,12 +5,15 @@
 #include <stddef.h>
 #include <curl/curl.h>
 
+#include "file.h"
+
 #define TRANSFER_TYPE_MAX 64 /* bytes kept of a content type */
 #define TRANSFER_TARGET_MAX 256 /* bytes kept of a redirect's target */
 
-/* What every exchange of one engine has in common. The engine owns all of it
-   and keeps it unchanged while an exchange is under way. */
+/* What the exchanges over one set of connections have in common. The engine
+   owns all of it and keeps it unchanged while an exchange is under way. */
 typedef struct Profile {
+  int images; /* downloads: from any host, without a key */
   struct curl_slist *headers; /* of every request; the key is in here */
   struct curl_slist json; /* put in front of them where there is a body */
   const char *user_agent;
@@ -18,9 +21,9 @@ typedef struct Profile {
   const char *cafile; /* NULL: the system's */
   CURLSH *share; /* TLS sessions */
   int secure; /* the base URL is https */
-  curl_opensocket_callback open_socket;
+  curl_opensocket_callback open_socket; /* is given the Transfer */
   curl_closesocket_callback close_socket;
-  void *sockets; /* what both are given */
+  void *sockets; /* what the latter is given */
 } Profile;
 
 /* What is asked. The strings stay the caller's until the exchange has ended. */
@@ -31,6 +34,8 @@ typedef struct Request {
   long timeout; /* ms, of the whole exchange */
   size_t max_body; /* bytes of the answer, decompressed */
   int fresh; /* on a connection of its own */
+  File *file; /* where the body of a 200 goes; NULL: into memory */
+  int guarded; /* not from private addresses */
 } Request;
 
 typedef enum TransferState {
@@ -40,15 +45,28 @@ typedef enum TransferState {
   TRANSFER_TAKEN /* handed out */
 } TransferState;
 
+/* Why a callback of ours ended a transfer. */
+typedef enum Refusal {
+  REFUSED_NOT,
+  REFUSED_SIZE, /* over max_body */
+  REFUSED_MEMORY, /* none left for the body */
+  REFUSED_DISK, /* see the file's failure */
+  REFUSED_ADDRESS /* a private one */
+} Refusal;
+
 typedef struct Transfer {
   struct Transfer *prev, *next; /* in one of the engine's lists */
   struct Engine *engine; /* whose lists; NULL: in none */
+  int images; /* which of its two sets of connections */
   CURL *easy; /* lent by the engine while it flies, else NULL */
   TransferState state;
 
-  char *body; /* of the answer; owned */
+  char *body; /* of the answer, or a redirect's whole target; owned */
   size_t size, room, cap; /* bytes of body: there, allocated, allowed */
-  const char *refused; /* the kind that a callback ended it with, or NULL */
+  File *file; /* as in Request */
+  double received, expected; /* bytes for the file; expected 0: unknown */
+  int guarded; /* as in Request */
+  Refusal refused;
 
   CURLcode code; /* how it ended */
   long status; /* HTTP's, 0: no answer */

@@ -1,6 +1,7 @@
-/* Base URLs and ids, checked: knows libcurl's URL parser, and must know
-   neither Lua nor transfers. */
+/* Base URLs, image URLs and ids, checked: knows libcurl's URL parser, and must
+   know neither Lua nor transfers. */
 #include "url.h"
+#include "address.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -77,9 +78,65 @@ static int has_dot_segment (const char *path) {
   return 0;
 }
 
-/* What no base URL may hold, found before any parser can be lenient about it.
-   In a URL of libcurl's, "http:/host" and "http:\\host" are hosts, too. */
-static const char *scan (const char *text, size_t size) {
+/* ---- parsing -------------------------------------------------------------- */
+
+typedef struct Parts { /* libcurl's strings */
+  char *scheme, *host, *path;
+  char *port; /* NULL: the scheme's own */
+  int secure; /* https */
+} Parts;
+
+static void free_parts (Parts *parts) {
+  curl_free(parts->scheme);
+  curl_free(parts->host);
+  curl_free(parts->path);
+  curl_free(parts->port);
+}
+
+static const char *get_parts (CURLU *url, Parts *parts) {
+  if (curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0) != CURLUE_OK ||
+      curl_url_get(url, CURLUPART_HOST, &parts->host, 0) != CURLUE_OK ||
+      curl_url_get(url, CURLUPART_PATH, &parts->path, 0) != CURLUE_OK)
+    return "is not a URL";
+  if (curl_url_get(url, CURLUPART_PORT, &parts->port, CURLU_NO_DEFAULT_PORT) !=
+      CURLUE_OK)
+    parts->port = NULL;
+  parts->secure = strcmp(parts->scheme, "https") == 0;
+  return parts->secure || strcmp(parts->scheme, "http") == 0
+           ? NULL
+           : "is neither http nor https";
+}
+
+/* Fills the zeroed `parts`, which are to be freed in any case. libcurl takes
+   "http:/host" for a URL, too: hence the look before. */
+static const char *parse (const char *text, Parts *parts) {
+  CURLU *url;
+  const char *fault;
+  if (strstr(text, "://") == NULL) return "has no http:// or https://";
+  url = curl_url();
+  if (url == NULL) return "cannot be checked: out of memory";
+  if (curl_url_set(url, CURLUPART_URL, text,
+                   CURLU_DISALLOW_USER | CURLU_PATH_AS_IS) == CURLUE_OK)
+    fault = get_parts(url, parts);
+  else
+    fault = "is not a URL of http or https";
+  curl_url_cleanup(url);
+  return fault;
+}
+
+/* Writes scheme, host and port. How many bytes, or more than there are. */
+static size_t write_origin (const Parts *parts, char *out, size_t room) {
+  int n = snprintf(out, room, "%s://%s%s%s", parts->scheme, parts->host,
+                   parts->port != NULL ? ":" : "",
+                   parts->port != NULL ? parts->port : "");
+  return n < 0 ? room : (size_t)n;
+}
+
+/* ---- base URLs ------------------------------------------------------------ */
+
+/* What no base URL may hold, found before any parser can be lenient about it:
+   to libcurl "http:\\host" has a host. */
+static const char *scan_base (const char *text, size_t size) {
   size_t i;
   if (size == 0) return "is empty";
   if (size > URL_MAX) return "is longer than 2048 bytes";
@@ -94,51 +151,72 @@ static const char *scan (const char *text, size_t size) {
   return NULL;
 }
 
-/* Reads the parts out of `url` into `base`. The strings are libcurl's. */
-static const char *rebuild (CURLU *url, UrlBase *base, char **scheme,
-                            char **host, char **port, char **path) {
-  int written;
-  if (curl_url_get(url, CURLUPART_SCHEME, scheme, 0) != CURLUE_OK ||
-      curl_url_get(url, CURLUPART_HOST, host, 0) != CURLUE_OK ||
-      curl_url_get(url, CURLUPART_PATH, path, 0) != CURLUE_OK)
-    return "is not a URL";
-  base->secure = strcmp(*scheme, "https") == 0;
-  if (!base->secure && strcmp(*scheme, "http") != 0)
-    return "is neither http nor https";
-  if (has_dot_segment(*path)) return "has a . or .. in its path";
-  base->loopback = is_loopback(*host);
-  if (curl_url_get(url, CURLUPART_PORT, port, CURLU_NO_DEFAULT_PORT) !=
-      CURLUE_OK)
-    *port = NULL;
-  written = snprintf(base->text, sizeof base->text, "%s://%s%s%s%.*s", *scheme,
-                     *host, *port != NULL ? ":" : "",
-                     *port != NULL ? *port : "", (int)trimmed(*path), *path);
-  if (written < 0 || (size_t)written >= sizeof base->text)
-    return "is longer than 2048 bytes";
-  base->size = (size_t)written;
+static const char *fill_base (const Parts *parts, UrlBase *base) {
+  const size_t room = sizeof base->text, path = trimmed(parts->path);
+  if (has_dot_segment(parts->path)) return "has a . or .. in its path";
+  base->secure = parts->secure;
+  base->loopback = is_loopback(parts->host);
+  base->origin = write_origin(parts, base->text, room);
+  if (base->origin + path >= room) return "is longer than 2048 bytes";
+  memcpy(base->text + base->origin, parts->path, path);
+  base->size = base->origin + path;
+  base->text[base->size] = '\0';
   return NULL;
 }
 
 const char *url_base (const char *text, size_t size, UrlBase *base) {
-  char *scheme = NULL, *host = NULL, *port = NULL, *path = NULL;
+  Parts parts = {0};
   char copy[URL_MAX + 1];
-  CURLU *url;
-  const char *fault = scan(text, size);
+  const char *fault = scan_base(text, size);
   if (fault != NULL) return fault;
   memcpy(copy, text, size);
   copy[size] = '\0';
-  if (strstr(copy, "://") == NULL) return "has no http:// or https://";
-  url = curl_url();
-  if (url == NULL) return "cannot be checked: out of memory";
-  if (curl_url_set(url, CURLUPART_URL, copy,
-                   CURLU_DISALLOW_USER | CURLU_PATH_AS_IS) != CURLUE_OK)
-    fault = "is not a URL of http or https";
-  else
-    fault = rebuild(url, base, &scheme, &host, &port, &path);
-  curl_free(scheme);
-  curl_free(host);
-  curl_free(port);
-  curl_free(path);
-  curl_url_cleanup(url);
+  fault = parse(copy, &parts);
+  if (fault == NULL) fault = fill_base(&parts, base);
+  free_parts(&parts);
+  return fault;
+}
+
+/* ---- image URLs ------------------------------------------------------------ */
+
+/* Copies it; file names may have letters beyond ASCII, which servers do not
+   always escape. A fragment is not sent anyway. */
+static const char *escape_image (const char *text, size_t size, char *out) {
+  static const char hex[] = "0123456789ABCDEF";
+  char *const end = out + URL_IMAGE_MAX;
+  size_t i;
+  if (size == 0) return "is empty";
+  for (i = 0; i < size; i++) {
+    const unsigned char c = (unsigned char)text[i];
+    if (c <= ' ' || c == 0x7F) return "has a blank or a control character";
+    if (c == '\\') return "has a backslash";
+    if (out > end - 3) return "is longer than 4096 bytes";
+    if (c < 0x80)
+      *out++ = text[i];
+    else {
+      *out++ = '%';
+      *out++ = hex[c >> 4];
+      *out++ = hex[c & 15];
+    }
+  }
+  *out = '\0';
+  return NULL;
+}
+
+const char *url_image (const UrlBase *base, const char *text, size_t size,
+                       UrlImage *image) {
+  Parts parts = {0};
+  char origin[URL_MAX + 1];
+  const char *fault = escape_image(text, size, image->text);
+  if (fault != NULL) return fault;
+  fault = parse(image->text, &parts);
+  if (fault == NULL) {
+    image->secure = parts.secure;
+    image->local = address_is_private_host(parts.host);
+    image->at_home =
+      write_origin(&parts, origin, sizeof origin) == base->origin &&
+      curl_strnequal(origin, base->text, base->origin);
+  }
+  free_parts(&parts);
   return fault;
 }

@@ -6,10 +6,12 @@
 
 #define URL_MAX 2048 /* bytes of a base URL */
 #define URL_ID_MAX 128 /* bytes of a task's id */
+#define URL_IMAGE_MAX 4096 /* bytes of an image's URL, once it is escaped */
 
 typedef struct UrlBase {
   char text[URL_MAX + 1]; /* scheme://host[:port][/path], no slash, no /mj */
   size_t size; /* bytes of text */
+  size_t origin; /* bytes of text that are scheme, host and port */
   int secure; /* https */
   int loopback; /* the host is this machine, by its literal name */
 } UrlBase;
@@ -27,5 +29,16 @@ int url_is_id (const char *id, size_t size);
    unreserved characters between its slashes. */
 #define URL_JOINED (URL_MAX + 512)
 int url_join (const UrlBase *base, const char *path, size_t size, char *out);
+
+typedef struct UrlImage {
+  char text[URL_IMAGE_MAX + 1]; /* as given, bytes beyond ASCII escaped */
+  int local; /* the host is a private address or a name of this machine */
+  int at_home; /* it has the base URL's origin */
+  int secure; /* https */
+} UrlImage;
+
+/* Reads the URL of an image, which a server chose. NULL, or what is wrong. */
+const char *url_image (const UrlBase *base, const char *text, size_t size,
+                       UrlImage *image);
 
 #endif

@@ -84,6 +84,9 @@ local function classify(value, facts, text, code)
 end
 
 local own_words = {
+  busy = "no room in the queue",
+  banned = "a banned word",
+  rejected = "the server refuses this",
   auth = "the server refuses the key",
   quota = "out of credit",
   rate_limited = "too many requests",
@@ -109,8 +112,10 @@ local function failure(value, facts)
   facts = facts or { status = 200 }
   if facts.kind then
     -- Below HTTP. A broken answer is a fault of the way, not of the question: worth a retry.
+    local retryable = facts.kind == "http" or nil
+    if facts.refused then retryable = false end -- by ourselves, and again
     return errors.new(facts.kind, errors.printable(facts.message), {
-      status = facts.status, sent = facts.sent, retryable = facts.kind == "http" or nil,
+      status = facts.status, retryable = retryable, unsent = facts.sent == 0,
     })
   end
   local text, code = words_of(value, facts)
@@ -149,6 +154,164 @@ function answer.document(value)
   local task = tasks.unwrap(value)
   if not tasks.is_task(task) then return nil, failure(value) end
   return tasks.adopt(task)
+end
+
+-- ---- submits -----------------------------------------------------------------------------------
+
+-- Queues and accounts that will have room again: novicezk, trueai ("提交失败，队列已满") and the port.
+local busy_words = { "队列已满", "queue is full", "queue full", "无可用", "no available", "饱和" }
+-- new-api could not get its own upstream to answer, or not read what it said.
+local lost_words = { "do_request_failed", "read_response_body_failed", "unmarshal_response" }
+
+-- Codes of a submit: novicezk's ReturnCode, trueai's, new-api's constants. The others go by words.
+local accepted_code = { [0] = true, [1] = true, [22] = true, [200] = true }
+local kind_of_submit_code = {
+  [3] = "not_found", [23] = "busy", [24] = "banned", [30] = "rate_limited",
+  [401] = "auth", [402] = "quota", [403] = "auth", [404] = "not_found", [429] = "rate_limited",
+}
+
+local receipt_mt = {
+  __name = "mjtask.receipt",
+  __tostring = function(receipt) return receipt.id or "" end,
+}
+
+-- An id as a string; nil for what is none, such as the URL of an upload.
+local function as_id(value)
+  if math.type(value) == "float" then value = math.tointeger(value) end
+  if math.type(value) == "integer" then return ("%d"):format(value) end
+  return type(value) == "string" and value:match("^[A-Za-z0-9%-._~]+$") or nil
+end
+
+-- `result` is one id, a number, a list, or ids joined by commas (trueai's PicReader::all).
+local function ids_of(result)
+  local ids = {}
+  if type(result) == "string" then
+    for part in result:gmatch("[^,]+") do ids[#ids + 1] = as_id(part:match("^%s*(.-)%s*$")) end
+  elseif type(result) == "table" then
+    for _, part in ipairs(result) do ids[#ids + 1] = as_id(part) end
+  else
+    ids[1] = as_id(result)
+  end
+  return ids
+end
+
+local function make_receipt(value, code)
+  local properties = type(value.properties) == "table" and value.properties or nil
+  local ids = ids_of(value.result)
+  return setmetatable({
+    id = ids[1], ids = ids, code = code, description = value.description or value.message,
+    queue = properties and math.tointeger(tonumber(properties.numberOfQueues)),
+    result = value.result, properties = properties,
+  }, receipt_mt)
+end
+
+local function is_explicit(status)
+  return status < 500 or status == 503 or status == 501
+end
+
+local function unknown_fate(why, facts)
+  return errors.new("unknown_fate", "the submit went out, and its answer was lost (" .. why
+    .. "): it may have been accepted", { status = facts and facts.status })
+end
+
+local function kind_of_submit(value, facts, text, code)
+  local status = facts and facts.status or 200
+  if status ~= 400 and status ~= 404 and status >= 300 then
+    return classify(value, facts, text, code)
+  end
+  if says(text, lost_words) then return "unknown_fate" end
+  if says(text, quota_words) then return "quota" end
+  if code ~= 24 and says(text, busy_words) then return "busy" end
+  if kind_of_submit_code[code] then return kind_of_submit_code[code] end
+  if status == 404 and not code then return classify(value, facts, text, code) end
+  return says(text, not_found_words) and "not_found" or "rejected"
+end
+
+-- The error of a submit that the server did not take.
+local function refusal(value, facts)
+  facts = facts or { status = 200 }
+  local text, code = words_of(value, facts)
+  local kind, retryable = kind_of_submit(value, facts, lower(text), code)
+  if kind == "unknown_fate" then return unknown_fate(errors.printable(text), facts) end
+  local properties = type(value) == "table" and value.properties
+  local word = kind == "banned" and type(properties) == "table" and properties.bannedWord
+  if type(word) == "string" then text = ('"%s"'):format(word) end
+  return errors.new(kind, message_of(kind, facts, text), {
+    status = facts.status, code = code, retry_after = facts.retry_after, retryable = retryable,
+  })
+end
+
+--- Reads the answer to a submit.
+---@param value any
+---@param facts? table
+---@return table? receipt { id, ids, code, description, queue, result, properties }
+---@return mjtask.Error? err `needs_input` has the receipt of the task that waits, and its id
+function answer.receipt(value, facts)
+  if facts and facts.kind then
+    local err = failure(value, facts)
+    if err.unsent then return nil, err end
+    return nil, unknown_fate(err.message, facts)
+  end
+  local status = facts and facts.status or 200
+  if not is_explicit(status) then return nil, unknown_fate("HTTP " .. status, facts) end
+  local code = type(value) == "table" and math.tointeger(tonumber(value.code))
+  local good = status >= 200 and status < 300
+  if good and not code then return nil, unknown_fate("it is no answer to a submit", facts) end
+  if good and accepted_code[code] then return make_receipt(value, code) end
+  if good and code == 21 then
+    -- novicezk: the same exists already, as its properties tell; all others: a modal is needed
+    local receipt = make_receipt(value, code)
+    local known = receipt.properties or {}
+    if known.status ~= nil or known.imageUrl ~= nil then return receipt end
+    return nil, errors.new("needs_input", "the server waits for a modal: press with modal = "
+      .. "{ prompt = ... }, or submit(\"modal\")", {
+      code = code, id = receipt.id, receipt = receipt,
+    })
+  end
+  return nil, refusal(value, facts)
+end
+
+--- Reads the answer to a cancel: plus sends { code, description }, trueai an empty 200.
+function answer.cancelled(value, facts)
+  if facts and facts.kind then return nil, failure(value, facts) end
+  local status = facts and facts.status or 200
+  local code = type(value) == "table" and math.tointeger(tonumber(value.code))
+  local good = status >= 200 and status < 300
+  if good and (accepted_code[code] or facts and facts.empty) then return true end
+  return nil, refusal(value, facts)
+end
+
+--- Reads the answer to image-seed: the seed as a string; or nil, and an error that is `pending` (an
+--- extra field) while the server is still looking for it.
+function answer.seed(value, facts)
+  if facts and facts.kind then return nil, failure(value, facts) end
+  local status = facts and facts.status or 200
+  local code = type(value) == "table" and math.tointeger(tonumber(value.code))
+  local good = status >= 200 and status < 300
+  local seed = good and code and as_id(value.result ~= nil and value.result or value.seed)
+  if seed then return seed end
+  local err = refusal(value, facts)
+  err.pending = status == 202 or good and code == 22 or nil -- the port's way to say it
+  return nil, err
+end
+
+-- ---- images -------------------------------------------------------------------------------------
+
+local gone = { [403] = true, [404] = true, [410] = true }
+
+--- Reads the answer to a download: true, or the URL it was redirected to.
+function answer.image(value, facts, url)
+  if facts.kind then return nil, failure(value, facts) end
+  if facts.status == 200 then return true end
+  if facts.location then return facts.location end
+  local time = tasks.expires(url)
+  if gone[facts.status] then
+    local when = time and "; it expired " .. os.date("!%Y-%m-%d %H:%M UTC", time) or ""
+    return nil, errors.new("expired", "the image's URL is dead" .. when .. ". To fetch the task "
+      .. "again does not renew it; a button of the task makes a new picture",
+      { status = facts.status })
+  end
+  return nil, failure(value, facts)
 end
 
 return answer

@@ -1,22 +1,25 @@
 -- The client: what mjtask.new gives, and its methods. Puts the rooms together; the waiting, the
 -- retrying and the meaning of answers are theirs.
 
+local actions = require "mjtask.actions"
 local answer = require "mjtask.answer"
+local body = require "mjtask.body"
+local buttons = require "mjtask.buttons"
 local core = require "mjtask.core"
+local download = require "mjtask.download"
 local errors = require "mjtask.errors"
 local options = require "mjtask.options"
 local poll = require "mjtask.poll"
 local providers = require "mjtask.providers"
 local retry = require "mjtask.retry"
 local schedule = require "mjtask.schedule"
+local tasks = require "mjtask.task"
 
 local client = {}
 
 ---@class mjtask.Client
 local methods = {}
 local mt = { __name = "mjtask.client", __index = methods }
-
-local FETCH_TIME, WAIT_TIME = 60, 600 -- seconds, of a whole call
 
 -- ---- making one ---------------------------------------------------------------------------------
 
@@ -50,7 +53,8 @@ local function configure(given)
     url = url, auth = auth, key = key,
     headers = given.headers, proxy = given.proxy, cafile = given.cafile,
     user_agent = given.user_agent or "mjtask (Lua)",
-    allow_http = given.allow_http, max_inflight = given.max_inflight,
+    allow_http = given.allow_http, allow_private = given.allow_private,
+    max_inflight = given.max_inflight,
   }, row
 end
 
@@ -68,6 +72,7 @@ function client.new(given, clock)
   local settings = options.for_client(given, row)
   return setmetatable({
     engine = engine,
+    row = row,
     settings = settings,
     paused_until = -math.huge, -- no request before this time: a server said 429
     closed = false,
@@ -98,18 +103,18 @@ end
 
 -- ---- calls --------------------------------------------------------------------------------------
 
--- Runs `body(call)` as an operation and blocks until it has ended.
-local function run(self, id, given, time, body)
-  local settings = options.for_call(self.settings, given)
-  local started, limit = self.schedule.now(), settings.timeout or time
+-- Runs `job(call, ...)` as an operation and blocks until it has ended.
+local function run(self, method, given, id, job, ...)
+  local settings = options.for_call(self.settings, given, method)
+  local started = self.schedule.now()
   local call = {
     schedule = self.schedule, client = self, settings = settings, id = id, attempts = 0,
-    started = started, limit = limit, deadline = started + limit,
+    started = started, limit = settings.timeout, deadline = started + settings.timeout,
   }
-  local operation = self.schedule:spawn(function(operation)
+  local operation = self.schedule:spawn(function(operation, ...)
     call.operation = operation
-    return body(call)
-  end)
+    return job(call, ...)
+  end, ...)
   local value, err = self.schedule:await(operation)
   if value == nil and not errors.is(err) then
     -- ended by close, which knows only the reason
@@ -134,8 +139,8 @@ end
 function methods:fetch(id, given)
   check_self(self, 2)
   id = check_id(id, 2)
-  options.check_call(given, false, 2)
-  return run(self, id, given, FETCH_TIME, fetch)
+  options.check_call(given, "fetch", 2)
+  return run(self, "fetch", given, id, fetch)
 end
 
 --- Looks at a task until it has ended.
@@ -146,10 +151,94 @@ end
 function methods:wait(id, given)
   check_self(self, 2)
   id = check_id(id, 2)
-  options.check_call(given, true, 2)
-  return run(self, id, given, WAIT_TIME, function(call)
-    return poll.wait(call, fetch)
+  options.check_call(given, "wait", 2)
+  return run(self, "wait", given, id, poll.wait, fetch)
+end
+
+--- Submits something: POST /mj/submit/<name>. It is sent once: a lost answer is `unknown_fate`.
+---@param name string imagine, blend, describe, shorten, action, modal, change, video, …
+---@param what table the body; `{}` is an object, ids are strings
+---@param given? table timeout (60 s), request_timeout, max_body
+---@return mjtask.Receipt? receipt
+---@return mjtask.Error? err
+function methods:submit(name, what, given)
+  check_self(self, 2)
+  if type(name) ~= "string" or not core.id(name) then
+    error("name must be one word of a path, such as \"imagine\"", 2)
+  end
+  if type(what) ~= "table" then error(("body: a table expected, got %s"):format(type(what)), 2) end
+  options.check_call(given, "submit", 2)
+  local ok, json = pcall(body.encode, what)
+  if not ok then error(json, 2) end
+  return run(self, "submit", given, nil, actions.submit, name, json)
+end
+
+-- A task that carries its buttons, or anything that tells the id of one.
+local function is_whole_task(value)
+  return type(value) == "table"
+    and (type(rawget(value, "status")) == "string" or rawget(value, "buttons") ~= nil)
+end
+
+--- Presses a button of a task that succeeded. An id is fetched first.
+---@param task_or_id mjtask.Task|string|integer|table
+---@param query string|mjtask.ButtonQuery as for mjtask.button
+---@param given? table modal = { prompt =, mask = }, timeout (60 s), request_timeout, …
+---@return mjtask.Receipt? receipt of the task that the press makes
+---@return mjtask.Error? err
+function methods:press(task_or_id, query, given)
+  check_self(self, 2)
+  local id = check_id(task_or_id, 2)
+  buttons.check_query(query, 2)
+  options.check_call(given, "press", 2)
+  return run(self, "press", given, id, function(call)
+    local task, err = task_or_id, nil
+    if not is_whole_task(task) then task, err = fetch(call) end
+    if not task then return nil, err end
+    return actions.press(call, task, query)
   end)
+end
+
+--- Cancels a task on the server, where it can do that.
+---@return true? cancelled
+---@return mjtask.Error? err `unsupported` where it cannot
+function methods:cancel(id, given)
+  check_self(self, 2)
+  id = check_id(id, 2)
+  options.check_call(given, "cancel", 2)
+  return run(self, "cancel", given, id, actions.cancel)
+end
+
+--- The seed of a task's picture. One that the server is still looking for is waited for.
+---@return string? seed
+---@return mjtask.Error? err
+function methods:seed(id, given)
+  check_self(self, 2)
+  id = check_id(id, 2)
+  options.check_call(given, "seed", 2)
+  return run(self, "seed", given, id, actions.seed)
+end
+
+--- Downloads a picture: the whole file or no file. It goes out without the key, over connections of
+--- its own; private addresses are refused unless allow_private, or the API itself is there.
+---@param what string|mjtask.Task a URL, or a task: its first picture
+---@param path string where; an existing file is kept unless overwrite
+---@param given? table overwrite, progress(bytes, total), timeout (600 s), max_body (64 MiB), …
+---@return string? path
+---@return mjtask.Error? err
+function methods:download(what, path, given)
+  check_self(self, 2)
+  if type(what) ~= "string" and type(what) ~= "table" then
+    error(("url: a string or a task expected, got %s"):format(type(what)), 2)
+  end
+  if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
+    error("path: the name of a file expected", 2)
+  end
+  options.check_call(given, "download", 2)
+  local url = type(what) == "table" and tasks.images(what)[1] or what
+  if type(url) ~= "string" or url == "" then
+    return nil, errors.new("no_image", "the task has no picture", { task = what })
+  end
+  return run(self, "download", given, nil, download.run, url, path)
 end
 
 --- Ends whatever is under way with the kind `closed`, and wipes the key. Idempotent.

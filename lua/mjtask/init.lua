@@ -1,6 +1,7 @@
 -- What require "mjtask" returns. The tasks of Midjourney proxies: fetched, waited for, read.
 
 local answer = require "mjtask.answer"
+local body = require "mjtask.body"
 local buttons = require "mjtask.buttons"
 local client = require "mjtask.client"
 local core = require "mjtask.core"
@@ -17,6 +18,7 @@ local mjtask = {
   percent = tasks.percent,
   images = tasks.images,
   expires = tasks.expires,
+  data_url = body.data_url,
 }
 
 --- Makes a client. Raises on bad configuration: an unknown option, a malformed URL, no key.
@@ -38,7 +40,7 @@ function mjtask.decode(json, given)
   end
   options.check_decode(given, 2)
   given = given or {}
-  local limit = given.max_body or options.defaults.max_body
+  local limit = given.max_body or options.MAX_BODY
   if #json > limit then
     return nil, errors.new("too_large", ("the document is larger than %d bytes"):format(limit))
   end

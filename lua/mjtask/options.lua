@@ -3,6 +3,7 @@
 local options = {}
 
 local MIB = 1024 * 1024
+options.MAX_BODY = 8 * MIB -- bytes of a JSON document
 local LONGEST = 1e6 -- seconds, some eleven days: what is longer is a slip of units
 
 local function text(value)
@@ -66,12 +67,26 @@ local of_decode = {
   null = function() end, -- any value may stand for null
 }
 
-local of_wait = { progress = callback }
+local function modal(value)
+  if type(value) ~= "table" then return "must be a table { prompt =, mask = }" end
+  for name, word in pairs(value) do
+    if name ~= "prompt" and name ~= "mask" then
+      return ("has no field %q: there are prompt and mask"):format(tostring(name))
+    end
+    if type(word) ~= "string" then return ("must have strings: %s is none"):format(name) end
+  end
+end
 
-options.defaults = {
+-- What belongs to one method only.
+local of_method = {
+  wait = { progress = callback },
+  press = { modal = modal },
+  download = { progress = callback, overwrite = boolean },
+}
+
+local defaults = {
   request_timeout = 30, retries = 2,
   interval = 5, max_interval = 30,
-  max_body = 8 * MIB,
   max_inflight = 16,
 }
 
@@ -94,9 +109,9 @@ function options.check_new(given, level)
   check(given, level + 1, of_client, of_both)
 end
 
---- Likewise for a call; `wait` is true where progress belongs to it.
-function options.check_call(given, wait, level)
-  check(given, level + 1, of_both, wait and of_wait or {})
+--- Likewise for a call of `method`.
+function options.check_call(given, method, level)
+  check(given, level + 1, of_both, of_method[method] or {})
 end
 
 --- Likewise for decode.
@@ -109,7 +124,7 @@ end
 ---@param row table a provider's
 function options.for_client(given, row)
   local settings = { interval = row.interval }
-  for name, value in pairs(options.defaults) do
+  for name, value in pairs(defaults) do
     if settings[name] == nil then settings[name] = value end
   end
   for name in pairs(of_both) do
@@ -120,14 +135,22 @@ function options.for_client(given, row)
   return settings
 end
 
---- What holds for a call: its options over the client's settings.
+-- What a method has by default where neither the call nor the client says anything.
+local of_methods = {
+  wait = { timeout = 600, max_body = options.MAX_BODY },
+  download = { timeout = 600, max_body = 64 * MIB },
+}
+local of_other_methods = { timeout = 60, max_body = options.MAX_BODY }
+
+--- What holds for a call of `method`: its options over the client's settings over the defaults.
 ---@param settings table
 ---@param given? table
-function options.for_call(settings, given)
-  if not given then return settings end
+---@param method string
+function options.for_call(settings, given, method)
   local merged = {}
+  for name, value in pairs(of_methods[method] or of_other_methods) do merged[name] = value end
   for name, value in pairs(settings) do merged[name] = value end
-  for name, value in pairs(given) do merged[name] = value end
+  for name, value in pairs(given or {}) do merged[name] = value end
   return merged
 end
 

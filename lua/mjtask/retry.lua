@@ -34,7 +34,8 @@ end
 ---@param call mjtask.Call
 function retry.complete(call, err)
   err.message = call.client.engine:redact(err.message)
-  err.id = call.id
+  err.id = err.id or call.id
+  err.unsent = nil
   err.attempts = call.attempts
   err.elapsed = call.schedule.now() - call.started
   return err
@@ -69,7 +70,9 @@ local function attempt(call, request, read)
   if not sit_out_pause(call) then return nil, retry.timed_out(call) end
   call.attempts = call.attempts + 1
   retry.trace(call, { event = "request", path = request.path, attempt = call.attempts })
-  local transfer = call.operation:send(request, call.settings.request_timeout, call.deadline)
+  if request.begin then request.begin() end
+  local limit = request.limit or call.settings.request_timeout
+  local transfer = call.operation:send(request, limit, call.deadline, request.tick)
   if not transfer then return nil, retry.timed_out(call) end
   local value, err = read(transfer:answer())
   if err and err.kind == "timeout" and call.schedule.now() >= call.deadline then
@@ -83,7 +86,9 @@ local function attempt(call, request, read)
 end
 
 --- Makes a request, and again while the failure is worth it and time and tries are left.
---- `request` is what the engine's start takes; `read(value, facts)` turns the answer into a result,
+--- `request` is what the engine takes, and: `once`, to be sent again only if not a byte of it went
+--- out; `limit`, seconds for one try (request_timeout); `begin()`, called before each try;
+--- `tick(transfer)`, now and then during one. `read(value, facts)` turns the answer into a result,
 --- or nil and an error.
 ---@param call mjtask.Call
 ---@return any? result
@@ -93,7 +98,8 @@ function retry.request(call, request, read)
   for try = 1, last do
     local result, err = attempt(call, request, read)
     if result ~= nil then return result end
-    local delay = err.retryable and delay_after(call, err, try)
+    local again = err.retryable and (not request.once or err.unsent)
+    local delay = again and delay_after(call, err, try)
     if err.kind == "rate_limited" and delay then
       local until_then = call.schedule.now() + delay
       call.client.paused_until = math.max(call.client.paused_until, until_then)

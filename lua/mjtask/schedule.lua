@@ -3,6 +3,8 @@
 
 local schedule = {}
 
+local TICK = 0.1 -- seconds between two reports of a transfer under way
+
 ---@class mjtask.Schedule
 local methods = {}
 local mt = { __name = "mjtask.schedule", __index = methods }
@@ -182,28 +184,47 @@ function operation_methods:sleep_until(time)
   coroutine.yield()
 end
 
---- Inside an operation: does `request` (see the engine's start) and returns the ended transfer; nil
---- if `deadline` passed before one of max_inflight places was free. `limit` is what the exchange
---- may take in seconds; it ends with the deadline in any case.
-function operation_methods:send(request, limit, deadline)
+-- Inside an operation: waits for one of max_inflight places. False: the deadline passed first.
+local function wait_for_place(self, deadline)
   local owner = self.schedule
-  if owner.inflight >= owner.max_inflight then
-    push(owner.queue, self)
-    set_timer(owner, self, deadline)
-    self.waits = "place"
-    if not coroutine.yield() then return nil end
-  end
-  request.timeout = math.min(limit, deadline - owner.now())
-  if request.timeout <= 0 then return nil end
+  if owner.inflight < owner.max_inflight then return true end
+  push(owner.queue, self)
+  set_timer(owner, self, deadline)
+  self.waits = "place"
+  return coroutine.yield()
+end
+
+local function start(self, request)
+  local owner = self.schedule
+  local engine = owner.engine
   owner.inflight = owner.inflight + 1
-  local ok, transfer = pcall(owner.engine.start, owner.engine, request, self)
+  local method = request.file and engine.download or engine.start
+  local ok, transfer = pcall(method, engine, request, self)
   if not ok then
     owner.inflight = owner.inflight - 1
     error(transfer, 0)
   end
   self.transfer = transfer
-  self.waits = "transfer"
-  return coroutine.yield()
+  return transfer
+end
+
+--- Inside an operation: does `request` (see the engine's start; with a file, its download) and
+--- returns the ended transfer; nil if `deadline` passed before one of max_inflight places was free.
+--- `limit` is what the exchange may take in seconds; it ends with the deadline in any case.
+--- `tick(transfer)` is called now and then meanwhile.
+function operation_methods:send(request, limit, deadline, tick)
+  local owner = self.schedule
+  if not wait_for_place(self, deadline) then return nil end
+  request.timeout = math.min(limit, deadline - owner.now())
+  if request.timeout <= 0 then return nil end
+  local transfer = start(self, request)
+  repeat
+    if tick then set_timer(owner, self, owner.now() + TICK) end
+    self.waits = "transfer"
+    local ended = coroutine.yield()
+    if tick then tick(transfer) end
+  until ended
+  return transfer
 end
 
 -- Gives free places to those who wait longest for one.
@@ -224,7 +245,8 @@ local function run_timers(self)
   local now = self.now()
   local operation = self.timers[1]
   while operation and operation.due <= now do
-    stop_waiting(self, operation)
+    clear_timer(self, operation)
+    if not operation.transfer then operation.waits = nil end -- else it was only a tick
     resume(self, operation, nil)
     operation = self.timers[1]
   end
@@ -236,6 +258,7 @@ local function run_transfers(self)
     if not operation then return end
     self.inflight = self.inflight - 1
     operation.transfer, operation.waits = nil, nil
+    clear_timer(self, operation)
     resume(self, operation, transfer)
     start_queued(self)
   end

@@ -1,0 +1,88 @@
+-- A picture into a file: which URL is fetched, and the way it takes. What makes a whole file of it
+-- is the core's; no server chooses a path here.
+
+local answer = require "mjtask.answer"
+local core = require "mjtask.core"
+local errors = require "mjtask.errors"
+local retry = require "mjtask.retry"
+
+local download = {}
+
+local HOPS = 5 -- redirects that are followed
+
+-- new-api gives its own pictures by the address it has for itself (the seed of pawmaas:
+-- http://localhost:3001/mj/image/…); seen from here that is the base URL.
+local function seen_from_here(engine, url)
+  local host, rest = url:match("^[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)(/mj/image/.*)$")
+  host = host and host:match("^%[.*%]") or host and host:match("^[^:]*")
+  if host == "localhost" or host == "[::1]" or host and host:find("^127%.") then
+    return engine:base() .. rest
+  end
+  return url
+end
+
+-- One URL, tried as often as it is worth it. The result: true, or where it was moved to.
+local function fetch(call, url, file)
+  local progress = call.settings.progress
+  local seen = -1
+  local function report(transfer)
+    local bytes, total = transfer:received()
+    if bytes == seen or bytes == 0 then return end
+    seen = bytes
+    call.schedule:deliver(call.operation, progress, bytes, total)
+  end
+  return retry.request(call, {
+    url = url, path = "(image)", file = file, max_body = call.settings.max_body,
+    limit = call.limit, -- a large picture may take longer than an answer of the API
+    begin = function() file:restart() end,
+    tick = progress and report,
+  }, function(value, facts)
+    return answer.image(value, facts, url)
+  end)
+end
+
+-- Follows redirects; each address on the way is checked like the first. Never from https to http.
+local function follow(call, url, file)
+  local engine = call.client.engine
+  local was_secure = false
+  for _ = 0, HOPS do
+    local ok, secure, fault = engine:image(url)
+    if not ok then
+      return nil, errors.new(secure, "the image's URL " .. fault, { retryable = false })
+    end
+    if was_secure and not secure then
+      return nil, errors.new("redirect", "redirected from https to http, not followed")
+    end
+    was_secure = secure
+    local moved, err = fetch(call, url, file)
+    if not moved then return nil, err end
+    if moved == true then return true end
+    url = moved
+  end
+  return nil, errors.new("redirect", ("redirected more than %d times"):format(HOPS))
+end
+
+--- Downloads `url` to `path`: the whole file or no file.
+---@param call mjtask.Call
+---@param url string
+---@param path string
+---@return string? path
+---@return mjtask.Error? err
+function download.run(call, url, path)
+  local overwrite = call.settings.overwrite
+  local file <close>, fault = core.file(path, overwrite)
+  if not file then
+    return nil, retry.complete(call, errors.new("io", errors.printable(path) .. ": " .. fault))
+  end
+  local ok, err = follow(call, seen_from_here(call.client.engine, url), file)
+  local kind
+  if ok then
+    ok, kind, fault = file:commit(overwrite)
+    if kind == "io" then fault = errors.printable(path) .. ": " .. fault end
+    err = not ok and errors.new(kind, fault)
+  end
+  if not ok then return nil, retry.complete(call, err) end
+  return path
+end
+
+return download
