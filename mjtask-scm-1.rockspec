@@ -33,9 +33,12 @@ build = {
   type = "builtin",
   modules = {
     ["mjtask"] = "lua/mjtask/init.lua",
+    ["mjtask.actions"] = "lua/mjtask/actions.lua",
     ["mjtask.answer"] = "lua/mjtask/answer.lua",
+    ["mjtask.body"] = "lua/mjtask/body.lua",
     ["mjtask.buttons"] = "lua/mjtask/buttons.lua",
     ["mjtask.client"] = "lua/mjtask/client.lua",
+    ["mjtask.download"] = "lua/mjtask/download.lua",
     ["mjtask.errors"] = "lua/mjtask/errors.lua",
     ["mjtask.options"] = "lua/mjtask/options.lua",
     ["mjtask.poll"] = "lua/mjtask/poll.lua",
@@ -45,8 +48,11 @@ build = {
     ["mjtask.task"] = "lua/mjtask/task.lua",
     ["mjtask.core"] = {
       sources = {
+        "src/address.c",
         "src/decode.c",
         "src/engine.c",
+        "src/file.c",
+        "src/headers.c",
         "src/host.c",
         "src/mjtask.c",
         "src/pollset.c",

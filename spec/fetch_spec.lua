@@ -731,12 +731,12 @@ describe("the kinds of error", function()
     local _, rows = table_of_codes:gsub("CURLE_", "")
     assert(count > 10, "the table of codes was not understood")
     assert.equal(rows, count)
-    for kind in source:gmatch('refused = "([%w_]+)"') do
+    for kind in assert(source:match("} refusals%[%] = (%b{})")):gmatch('{"([%w_]+)"') do
       assert(KINDS[kind] ~= nil, kind)
       count = count + 1
     end
     assert(count > rows, "the kinds of refused bodies were not found")
-    local otherwise = source:match('return "([%w_]+)";')
+    local otherwise = source:match('transfer_kind .-return "([%w_]+)";')
     assert(otherwise and KINDS[otherwise] ~= nil, otherwise)
   end)
 end)

@@ -872,10 +872,11 @@ describe("the schedule", function()
 
       it("may close the client at any moment of a fetch, which ends as closed, " .. mode, function()
         haunted([[
-          local counts = { task = 0, closed = 0 }
+          local counts, fetch, given = { task = 0, closed = 0 }, nil, { timeout = 5 }
           for n = 1, tonumber(rounds) do
             rest()
             local mj = mjtask.new { url = url, auth = "none" }
+            fetch = mj.fetch
             local left = n % 5
             local stop = haunt(function()
               left = left - 1
@@ -886,7 +887,7 @@ describe("the schedule", function()
             for _ = 1, n * 7 % 97 do waste = { waste } end -- begin somewhere in a cycle
             for _ = 1, 50 do
               local before = mj.closed
-              local ok, task, err = pcall(mj.fetch, mj, id, { timeout = 5 })
+              local ok, task, err = pcall(fetch, mj, id, given) -- nothing is made in between
               if before then break
               elseif not ok then fail("round", n, "raised", task)
               elseif task then counts.task = counts.task + 1
@@ -899,15 +900,16 @@ describe("the schedule", function()
           end
           assert(fired > 0 and counts.closed > 10, counts.closed)
           print "through"
-        ]], mode, 100)
+        ]], mode, 300)
       end)
 
       it("may close the client at any moment of a wait, with others under way, " .. mode, function()
         haunted([[
-          local closed = 0
+          local closed, wait, given = 0, nil, { timeout = 5, progress = type }
           for n = 1, tonumber(rounds) do
             rest()
             local mj = mjtask.new { url = url, auth = "none", max_inflight = 2, interval = 0.1 }
+            wait = mj.wait
             local others = {}
             for k = 1, 5 do
               others[k] = mj.schedule:spawn(function(operation)
@@ -924,7 +926,7 @@ describe("the schedule", function()
             for _ = 1, n * 7 % 97 do waste = { waste } end
             for _ = 1, 50 do
               local before = mj.closed
-              local ok, task, err = pcall(mj.wait, mj, id, { timeout = 5, progress = type })
+              local ok, task, err = pcall(wait, mj, id, given) -- nothing is made in between
               if before then break
               elseif not ok then fail("round", n, "raised", task)
               elseif not task and err.kind ~= "closed" then fail("round", n, err)
@@ -939,7 +941,7 @@ describe("the schedule", function()
           end
           assert(closed > 10, closed)
           print "through"
-        ]], mode, 60)
+        ]], mode, 200)
       end)
     end
   end)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <sys/socket.h>
 
+#define GRACE 0.02 /* s that libcurl has to end a transfer by itself */
 #define EVENTS 64 /* taken from the kernel in one go */
 #define ROUNDS 4 /* of libcurl's timers before the sockets have their turn */
 /* Of one HTTP/2 connection: at its own 100 libcurl opens another connection for
@@ -161,7 +162,7 @@ const char *engine_open (Engine *engine) {
   const char *fault = engine_global();
   int i;
   engine->forks = forks;
-  engine->wake = HUGE_VAL;
+  engine->wake = engine->limit = HUGE_VAL;
   for (i = 0; i < CHANNELS; i++)
     engine->channels[i].due = HUGE_VAL;
   if (fault == NULL) fault = open_channel(engine, CHANNEL_API);
@@ -169,106 +170,11 @@ const char *engine_open (Engine *engine) {
 #if MJTASK_EPOLL
   if (pollset_open(&engine->pollset) != 0) return "no descriptor is left";
 #endif
-  engine->channels[CHANNEL_API].profile.json.data =
-    (char *)"Content-Type: application/json";
-  return engine_header(engine, "Accept", 6, "application/json", 16);
+  return NULL;
 }
 
 int engine_is_open (const Engine *engine) {
   return engine->channels[CHANNEL_API].multi != NULL;
-}
-
-static void wipe (void *memory, size_t size) {
-  volatile char *byte = memory;
-  while (size-- > 0)
-    *byte++ = 0; /* volatile: a memset may be left out */
-}
-
-/* Can it be sent as a header's value, and come back as the same? */
-static const char *check_value (const char *value, size_t size) {
-  size_t i;
-  if (size == 0) return "is empty";
-  if (size > ENGINE_KEY_MAX) return "is longer than 4096 bytes";
-  if (value[0] == ' ' || value[size - 1] == ' ')
-    return "begins or ends with a blank";
-  for (i = 0; i < size; i++) {
-    if (value[i] < ' ' || value[i] > '~')
-      return "has a control character or one beyond ASCII";
-  }
-  return NULL;
-}
-
-static const char *check_name (const char *name, size_t size) {
-  size_t i;
-  if (size == 0) return "has an empty name";
-  if (size > ENGINE_KEY_MAX) return "has a name longer than 4096 bytes";
-  for (i = 0; i < size; i++) {
-    if (name[i] <= ' ' || name[i] > '~' ||
-        strchr("()<>@,;:\\\"/[]?={}", name[i]) != NULL)
-      return "has a name that HTTP does not allow";
-  }
-  return NULL;
-}
-
-static const char *append (Engine *engine, const char *name, size_t name_size,
-                           const char *prefix, const char *value, size_t size) {
-  Profile *profile = &engine->channels[CHANNEL_API].profile;
-  char line[2 * ENGINE_KEY_MAX + 16];
-  struct curl_slist *headers;
-  snprintf(line, sizeof line, "%.*s: %s%.*s", (int)name_size, name, prefix,
-           (int)size, value);
-  headers = curl_slist_append(profile->headers, line);
-  wipe(line, sizeof line);
-  if (headers == NULL) return "cannot be kept: out of memory";
-  profile->headers = headers;
-  profile->json.next = headers;
-  return NULL;
-}
-
-const char *engine_header (Engine *engine, const char *name, size_t name_size,
-                           const char *value, size_t value_size) {
-  const char *fault = check_name(name, name_size);
-  if (fault == NULL) fault = check_value(value, value_size);
-  if (fault != NULL) return fault;
-  return append(engine, name, name_size, "", value, value_size);
-}
-
-const char *engine_authorize (Engine *engine, unsigned lines, const char *key,
-                              size_t size) {
-  const char *fault = check_value(key, size);
-  if (fault == NULL && size >= 7 && curl_strnequal(key, "Bearer ", 7))
-    fault = "begins with the word Bearer, which belongs to auth";
-  if (fault == NULL && (lines & ENGINE_BEARER))
-    fault = append(engine, "Authorization", 13, "Bearer ", key, size);
-  if (fault == NULL && (lines & ENGINE_RAW))
-    fault = append(engine, "Authorization", 13, "", key, size);
-  if (fault == NULL && (lines & ENGINE_SECRET))
-    fault = append(engine, "mj-api-secret", 13, "", key, size);
-  if (fault == NULL) { /* the newest line ends with it */
-    const struct curl_slist *line =
-      engine->channels[CHANNEL_API].profile.headers;
-    while (line->next != NULL)
-      line = line->next;
-    engine->key = line->data + strlen(line->data) - size;
-  }
-  return fault;
-}
-
-static void blot_out (char *text, size_t size, const char *secret) {
-  size_t length = strlen(secret), at;
-  for (at = 0; length > 0 && at + length <= size; at++) {
-    if (memcmp(text + at, secret, length) == 0) memset(text + at, '*', length);
-  }
-}
-
-void engine_redact (const Engine *engine, char *text, size_t size) {
-  const struct curl_slist *line = engine->channels[CHANNEL_API].profile.headers;
-  if (line == NULL) return; /* closed */
-  while ((line = line->next) != NULL) { /* the first is Accept */
-    const char *value = strchr(line->data, ':') + 2;
-    if (strlen(value) >= 8) blot_out(text, size, value);
-  }
-  if (engine->key != NULL) blot_out(text, size, engine->key);
 }
 
 /* ---- the two lists -------------------------------------------------------------- */
@@ -346,6 +252,11 @@ static CURLcode launch (Engine *engine, Transfer *transfer,
     return CURLE_FAILED_INIT;
   easy = borrow(engine);
   if (easy == NULL) return CURLE_OUT_OF_MEMORY;
+  if (request->file == NULL) {
+    channel->profile.headers = engine->headers.lines;
+    channel->profile.json.next = engine->headers.lines;
+    channel->profile.json.data = (char *)"Content-Type: application/json";
+  }
   code = transfer_prepare(transfer, easy, &channel->profile, request);
   if (code == CURLE_OK &&
       curl_multi_add_handle(channel->multi, easy) != CURLM_OK) {
@@ -361,6 +272,8 @@ static CURLcode launch (Engine *engine, Transfer *transfer,
 
 void engine_start (Engine *engine, Transfer *transfer, const Request *request) {
   CURLcode code;
+  transfer->limit = pollset_now() + (double)request->timeout * 1e-3 + GRACE;
+  if (transfer->limit < engine->limit) engine->limit = transfer->limit;
   link_flying(engine, transfer);
   code = launch(engine, transfer, request);
   if (code == CURLE_OK)
@@ -407,17 +320,33 @@ static void collect (Engine *engine, Channel *channel) {
   }
 }
 
+/* libcurl lets a transfer that waits for another's connection (PIPEWAIT) wait
+   beyond its time. The time of those that ended is found out only here, once. */
+static void enforce_limits (Engine *engine) {
+  const double now = pollset_now();
+  Transfer *transfer = engine->flying, *next;
+  if (transfer != NULL && now < engine->limit) return;
+  engine->limit = HUGE_VAL;
+  for (; transfer != NULL; transfer = next) {
+    next = transfer->next;
+    if (transfer->limit > now)
+      engine->limit = fmin(engine->limit, transfer->limit);
+    else {
+      Channel *channel = channel_of(transfer);
+      curl_multi_remove_handle(channel->multi, transfer->easy);
+      channel->flying--;
+      end(engine, transfer, CURLE_OPERATION_TIMEDOUT);
+    }
+  }
+}
+
 /* In a forked child only what is ours goes: curl would say goodbye to servers
    that the parent still talks to. */
 static void close_channel (Channel *channel, int forked) {
-  Profile *profile = &channel->profile;
-  struct curl_slist *line;
-  for (line = profile->headers; line != NULL; line = line->next)
-    wipe(line->data, strlen(line->data));
   if (!forked) {
     if (channel->multi != NULL) curl_multi_cleanup(channel->multi);
-    if (profile->share != NULL) curl_share_cleanup(profile->share);
-    curl_slist_free_all(profile->headers);
+    if (channel->profile.share != NULL)
+      curl_share_cleanup(channel->profile.share);
   }
   memset(channel, 0, sizeof *channel);
 }
@@ -432,9 +361,9 @@ void engine_close (Engine *engine) {
   while (!forked && engine->spare_count > 0)
     curl_easy_cleanup(engine->spares[--engine->spare_count]);
   engine->spare_count = 0;
-  engine->key = NULL;
   for (i = 0; i < CHANNELS; i++)
     close_channel(&engine->channels[i], forked);
+  headers_release(&engine->headers);
 #if MJTASK_EPOLL
   pollset_release(&engine->pollset);
 #endif
@@ -443,7 +372,7 @@ void engine_close (Engine *engine) {
 /* ---- driving ---------------------------------------------------------------- */
 
 static double next_due (const Engine *engine) {
-  double due = engine->wake;
+  double due = fmin(engine->wake, engine->limit);
   int i;
   for (i = 0; i < CHANNELS; i++) {
     if (engine->channels[i].multi != NULL)
@@ -501,6 +430,7 @@ static void settle (Engine *engine) {
     run_timers(&engine->channels[i]);
     collect(engine, &engine->channels[i]);
   }
+  enforce_limits(engine);
   pollset_sync(&engine->pollset);
 }
 
@@ -533,6 +463,7 @@ static Channel *settle (Engine *engine) {
     collect(engine, channel);
     if (channel->flying > busiest->flying) busiest = channel;
   }
+  enforce_limits(engine);
   return busiest;
 }
 

@@ -5,17 +5,12 @@
 #include <stddef.h>
 #include <curl/curl.h>
 
+#include "headers.h"
 #include "pollset.h"
 #include "transfer.h"
 #include "url.h"
 
 #define ENGINE_SPARES 16 /* resting handles kept for the next transfers */
-#define ENGINE_KEY_MAX 4096 /* bytes of a key or a header's value */
-
-/* Header lines that carry the key, see engine_authorize. */
-#define ENGINE_BEARER 1u /* Authorization: Bearer KEY */
-#define ENGINE_RAW 2u /* Authorization: KEY */
-#define ENGINE_SECRET 4u /* mj-api-secret: KEY */
 
 /* One libcurl multi: connections that share everything, and share nothing with
    those of the other channel. */
@@ -37,8 +32,9 @@ typedef struct Engine {
   Pollset pollset;
   Channel channels[CHANNELS];
   double wake; /* when the caller wants to be woken, monotonic seconds */
+  double limit; /* the first of the flying transfers' limits, or sooner */
   UrlBase base;
-  const char *key; /* in one of the API's headers; NULL: none */
+  Headers headers; /* of the API's requests */
   long window; /* connections that a channel may keep */
   int allow_private; /* downloads from private addresses */
   Transfer *flying; /* in libcurl's hands */
@@ -52,20 +48,10 @@ typedef struct Engine {
    NULL, or what went wrong. */
 const char *engine_global (void);
 
-/* The next three return NULL, or a static text that says what is wrong. First
-   the caller zeroes the engine and fills `base`, `window`, `allow_private` and
-   the strings of the API's profile, which stay its own. */
+/* NULL, or a static text that says what failed. First the caller zeroes the
+   engine and fills `base`, `window`, `allow_private` and the strings of the
+   API's profile, which stay its own; `headers` are added before a start. */
 const char *engine_open (Engine *engine);
-
-/* The lines that carry the key; copied, and wiped when the engine closes. */
-const char *engine_authorize (Engine *engine, unsigned lines, const char *key,
-                              size_t size);
-const char *engine_header (Engine *engine, const char *name, size_t name_size,
-                           const char *value, size_t value_size);
-
-/* Overwrites with asterisks whatever is secret in `text`: the key, and the
-   values of the headers that were given (of 8 bytes or more). */
-void engine_redact (const Engine *engine, char *text, size_t size);
 
 /* Was engine_open called, and engine_close not yet? */
 int engine_is_open (const Engine *engine);

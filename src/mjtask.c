@@ -26,7 +26,7 @@
 #define HOME 3 /* its engine's LIVE */
 #define TARGET 4 /* the file it writes */
 
-#define EXCERPT 120 /* bytes of a body that is not JSON shown in an error */
+#define EXCERPT 512 /* bytes given of a body that is no JSON; fewer are shown */
 
 /* Both functions are extern in Lua's headers, and all else is hidden. */
 #if defined(__GNUC__)
@@ -105,15 +105,20 @@ static void push_facts (lua_State *L, const Transfer *transfer) {
     lua_setfield(L, -2, "retry_after");
   }
   if (transfer->type[0] != '\0') set_string(L, "type", transfer->type);
-  if (transfer->target[0] != '\0') set_string(L, "target", transfer->target);
 }
 
-/* stack: …, facts; adds why the body is no JSON, and how it begins. */
-static void note_fault (lua_State *L, const Transfer *transfer,
-                        const DecodeError *error) {
+/* stack: …, facts; adds what there is instead of a value. */
+static void note_rest (lua_State *L, const Transfer *transfer,
+                       const DecodeError *error) {
   size_t blank = 0;
+  if (transfer->code != CURLE_OK) return;
+  if (transfer->moved && transfer->body != NULL) {
+    set_text(L, "location", transfer->body, transfer->size);
+    return;
+  }
   while (blank < transfer->size &&
-         memchr(" \t\r\n", transfer->body[blank], 4) != NULL)
+         strchr(" \t\r\n", transfer->body[blank]) != NULL &&
+         transfer->body[blank] != '\0')
     blank++;
   if (blank == transfer->size) {
     lua_pushboolean(L, 1);
@@ -127,37 +132,44 @@ static void note_fault (lua_State *L, const Transfer *transfer,
            transfer->size < EXCERPT ? transfer->size : EXCERPT);
 }
 
+/* The body as JSON; pushes its value, or nil. */
+static int decode_body (lua_State *L, Transfer *transfer, DecodeError *error) {
+  const DecodeOptions options = {SIZE_MAX, DECODE_MAX_DEPTH, 0, 0};
+  /* Nothing frees the body meanwhile: only __gc does, and who asked for it
+     first, which is us; and the transfer is on the stack. */
+  if (decode(L, transfer->body != NULL ? transfer->body : "", transfer->size,
+             &options, error))
+    return 1;
+  lua_pushnil(L);
+  return 0;
+}
+
 /* answer () --> value, facts
    The body as decoded JSON, or nil; and facts, nil for a JSON body with 200:
-   { kind, message, refused: of a failure below HTTP, by ourselves; status; sent: bytes of the request;
-   retry_after: seconds; type; target: of a redirect, without its query; and
-   where the body is no JSON: empty = true, or fault, excerpt }. A download has
-   its facts have the whole location of a redirect. Can be had once:
-   the body goes. */
+   { kind, message, refused: of a failure below HTTP, by ourselves; status;
+   sent: bytes of the request; retry_after: seconds; type; location: where a
+   redirect leads; and where the body is no JSON: empty = true, or fault,
+   excerpt }. Can be had once: the body goes. */
 static int transfer_answer (lua_State *L) {
-  DecodeOptions options = {SIZE_MAX, DECODE_MAX_DEPTH, 0, 0};
   DecodeError error = {"", 0};
   Transfer *transfer = luaL_checkudata(L, 1, TRANSFER);
-  int decoded = 0, moved = transfer->images && transfer->target[0] != '\0';
-  luaL_argcheck(L, transfer->state == TRANSFER_TAKEN, 1, "not handed out");
+  const int first = transfer->state == TRANSFER_TAKEN;
+  int decoded = 0;
+  luaL_argcheck(L, first || transfer->state == TRANSFER_READ, 1,
+                "not handed out");
   lua_settop(L, 1);
-  if (transfer->code == CURLE_OK && !moved) {
-    /* Nothing frees the body meanwhile: only this function and __gc do, and
-       this transfer is on the stack. */
-    decoded = decode(L, transfer->body != NULL ? transfer->body : "",
-                     transfer->size, &options, &error);
-  }
-  if (!decoded) lua_pushnil(L);
+  transfer->state = TRANSFER_READ;
+  if (first && transfer->code == CURLE_OK && !transfer->moved)
+    decoded = decode_body(L, transfer, &error);
+  else
+    lua_pushnil(L);
   if (decoded && transfer->status == 200 && !lua_isnil(L, 2))
     lua_pushnil(L);
   else {
     push_facts(L, transfer);
-    if (moved)
-      set_text(L, "location", transfer->body, transfer->size);
-    else if (!decoded && transfer->code == CURLE_OK)
-      note_fault(L, transfer, &error);
+    if (!decoded) note_rest(L, transfer, &error);
   }
-  transfer_release(transfer);
+  if (first) transfer_release(transfer);
   return 2;
 }
 
@@ -167,10 +179,10 @@ static const struct {
   const char *name;
   unsigned lines;
 } schemes[] = {
-  {"bearer", ENGINE_BEARER},
-  {"raw", ENGINE_RAW},
-  {"mj-api-secret", ENGINE_SECRET},
-  {"auto", ENGINE_RAW | ENGINE_SECRET}, /* one of them suits every server */
+  {"bearer", HEADERS_BEARER},
+  {"raw", HEADERS_RAW},
+  {"mj-api-secret", HEADERS_SECRET},
+  {"auto", HEADERS_RAW | HEADERS_SECRET}, /* one of them suits every server */
   {"none", 0},
 };
 
@@ -204,6 +216,13 @@ static const char *keep_cstring (lua_State *L, int options, const char *name) {
   return text;
 }
 
+static void check_visible (lua_State *L, const char *name, const char *text) {
+  for (; text != NULL && *text != '\0'; text++) {
+    if (*text < ' ' || *text > '~')
+      bad_field(L, name, "has a control character or one beyond ASCII");
+  }
+}
+
 static void take_strings (lua_State *L, int options, Engine *engine) {
   Profile *profile = &engine->channels[CHANNEL_API].profile;
   lua_createtable(L, 0, 3);
@@ -213,9 +232,8 @@ static void take_strings (lua_State *L, int options, Engine *engine) {
   profile->proxy = keep_cstring(L, options, "proxy");
   profile->cafile = keep_cstring(L, options, "cafile");
   lua_pop(L, 1);
-  if (profile->user_agent != NULL &&
-      profile->user_agent[strcspn(profile->user_agent, "\r\n")] != '\0')
-    bad_field(L, "user_agent", "has a line break");
+  check_visible(L, "user_agent", profile->user_agent);
+  check_visible(L, "proxy", profile->proxy);
 }
 
 static void take_key (lua_State *L, int options, Engine *engine) {
@@ -225,7 +243,8 @@ static void take_key (lua_State *L, int options, Engine *engine) {
   const char *key = field_string(L, options, "key", &size);
   if (lines != 0) {
     const char *fault =
-      key != NULL ? engine_authorize(engine, lines, key, size) : "is missing";
+      key != NULL ? headers_authorize(&engine->headers, lines, key, size)
+                  : "is missing";
     if (fault != NULL) bad_field(L, "key", fault);
   }
   lua_pop(L, 2);
@@ -245,7 +264,7 @@ static void take_headers (lua_State *L, int options, Engine *engine) {
       bad_field(L, "headers", "must map names to values, both strings");
     name = lua_tolstring(L, -2, &name_size);
     value = lua_tolstring(L, -1, &size);
-    fault = engine_header(engine, name, name_size, value, size);
+    fault = headers_add(&engine->headers, name, name_size, value, size);
     if (fault != NULL) bad_field(L, "headers: a value or name", fault);
     lua_pop(L, 1);
   }
@@ -260,7 +279,8 @@ static void check_proxy (lua_State *L, int options, const Engine *engine) {
 }
 
 /* engine { url, auth, key, headers, user_agent, proxy, cafile, allow_http,
-            allow_private, max_inflight } --> engine; raises, naming the field */
+            allow_private, max_inflight } --> engine, or nil, what failed; raises for bad
+   configuration, naming the field */
 static int core_engine (lua_State *L) {
   Engine *engine;
   const char *fault;
@@ -276,9 +296,15 @@ static int core_engine (lua_State *L) {
   engine->allow_private = field_boolean(L, 1, "allow_private");
   take_strings(L, 1, engine);
   fault = engine_open(engine);
-  if (fault != NULL) return luaL_error(L, "%s", fault);
-  take_headers(L, 1, engine);
+  if (fault != NULL) {
+    lua_pushnil(L);
+    lua_pushstring(L, fault);
+    return 2;
+  }
   take_key(L, 1, engine);
+  take_headers(L, 1, engine);
+  fault = headers_complete(&engine->headers);
+  if (fault != NULL) return luaL_error(L, "headers %s", fault);
   check_proxy(L, 1, engine);
   return 1;
 }
@@ -407,6 +433,7 @@ static int engine_image (lua_State *L) {
 static int engine_step_once (lua_State *L) {
   Engine *engine = check_engine(L);
   lua_Number seconds = luaL_optnumber(L, 2, -1);
+  luaL_argcheck(L, seconds == seconds, 2, "not a number of seconds");
   lua_pushboolean(L, engine_step(engine, seconds));
   return 1;
 }
@@ -466,7 +493,7 @@ static int engine_redacted (lua_State *L) {
   luaL_Buffer copy;
   char *out = luaL_buffinitsize(L, &copy, size);
   memcpy(out, text, size);
-  engine_redact(engine, out, size);
+  headers_redact(&engine->headers, out, size);
   luaL_pushresultsize(&copy, size);
   return 1;
 }

@@ -182,7 +182,10 @@ int pollset_fd (Pollset *set) {
 void pollset_arm (Pollset *set, double due) {
   struct itimerspec spec;
   if (set->timer == 0) return;
-  if (!(due < (double)INT_MAX)) due = 0; /* never */
+  if (!(due < (double)INT_MAX))
+    due = 0; /* never */
+  else if (!(due > 1e-9))
+    due = 1e-9; /* before the clock began: at once */
   /* The same time again? Then only a timer that has fired needs a call: to set
      it anew is what makes it unreadable. */
   if (due == set->armed && (due == 0 || due > pollset_now())) return;

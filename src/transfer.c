@@ -222,19 +222,14 @@ CURLcode transfer_prepare (Transfer *transfer, CURL *easy,
   return code;
 }
 
-/* A redirect's target goes into messages; its query may be a signature. Where
-   it is going to be followed, the whole of it takes the body's place. */
+/* Where a redirect leads takes the place of its body, which nobody needs. */
 static void note_target (Transfer *transfer, CURL *easy) {
   char *target = NULL;
   if (curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &target) != CURLE_OK ||
       target == NULL)
     return;
-  if (transfer->images) {
-    transfer->size = 0;
-    keep(transfer, target, strlen(target));
-  }
-  snprintf(transfer->target, sizeof transfer->target, "%.*s",
-           (int)strcspn(target, "?#"), target);
+  transfer->size = 0;
+  transfer->moved = keep(transfer, target, strlen(target));
 }
 
 static void note_answer (Transfer *transfer, CURL *easy) {
@@ -331,6 +326,8 @@ const char *transfer_message (const Transfer *transfer) {
     return strerror(transfer->file->failure);
   if (transfer->refused != REFUSED_NOT)
     return refusals[transfer->refused].message;
+  if (transfer->code == CURLE_OUT_OF_MEMORY) /* as libcurl calls both */
+    return "the answer's headers are too large, or there is no memory left";
   if (transfer->error[0] != '\0') return transfer->error;
   return curl_easy_strerror(transfer->code);
 }

@@ -8,7 +8,6 @@
 #include "file.h"
 
 #define TRANSFER_TYPE_MAX 64 /* bytes kept of a content type */
-#define TRANSFER_TARGET_MAX 256 /* bytes kept of a redirect's target */
 
 /* What the exchanges over one set of connections have in common. The engine
    owns all of it and keeps it unchanged while an exchange is under way. */
@@ -42,7 +41,8 @@ typedef enum TransferState {
   TRANSFER_IDLE, /* not started, or cancelled */
   TRANSFER_FLYING, /* in libcurl's hands */
   TRANSFER_ENDED, /* the fields below are valid; waits to be handed out */
-  TRANSFER_TAKEN /* handed out */
+  TRANSFER_TAKEN, /* handed out */
+  TRANSFER_READ /* and its answer was asked for, which can be had once */
 } TransferState;
 
 /* Why a callback of ours ended a transfer. */
@@ -59,9 +59,10 @@ typedef struct Transfer {
   struct Engine *engine; /* whose lists; NULL: in none */
   int images; /* which of its two sets of connections */
   CURL *easy; /* lent by the engine while it flies, else NULL */
+  double limit; /* when it has to be over, monotonic seconds */
   TransferState state;
 
-  char *body; /* of the answer, or a redirect's whole target; owned */
+  char *body; /* of the answer, or where a redirect leads; owned */
   size_t size, room, cap; /* bytes of body: there, allocated, allowed */
   File *file; /* as in Request */
   double received, expected; /* bytes for the file; expected 0: unknown */
@@ -73,7 +74,7 @@ typedef struct Transfer {
   long sent; /* bytes of the request that went out */
   double retry_after; /* seconds, 0: not given */
   char type[TRANSFER_TYPE_MAX]; /* content type, "" if none */
-  char target[TRANSFER_TARGET_MAX]; /* of a redirect, without its query */
+  int moved; /* the body is where a redirect leads */
   char error[CURL_ERROR_SIZE]; /* libcurl's words */
 } Transfer;
 

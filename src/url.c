@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <arpa/inet.h>
 #include <curl/curl.h>
 
 static int is_alnum (char c) {
@@ -47,13 +48,14 @@ int url_join (const UrlBase *base, const char *path, size_t size, char *out) {
 
 /* 127.x.x.x, [::1], localhost, anything.localhost: libcurl resolves these names
    by itself (7.77), no resolver can send them elsewhere. It has written other
-   spellings of an IPv4 address (127.1, 0x7f.1) as four numbers by now. */
+   spellings of an IPv4 address (127.1, 0x7f.1) as four numbers by now; what
+   only looks like one (127.0.0.1.) is a name. */
 static int is_loopback (const char *host) {
   static const char name[] = "localhost";
   size_t size = strlen(host), tail = sizeof name - 1;
+  unsigned char ip[4];
   if (strcmp(host, "[::1]") == 0) return 1;
-  if (strncmp(host, "127.", 4) == 0)
-    return host[strspn(host, "0123456789.")] == '\0';
+  if (inet_pton(AF_INET, host, ip) == 1) return ip[0] == 127;
   if (size < tail || !curl_strequal(host + size - tail, name)) return 0;
   return size == tail || host[size - tail - 1] == '.';
 }

@@ -1,5 +1,5 @@
 -- What a server's answer means: a task, or which kind of error. Knows every dialect; knows no
--- network, no core and no clock.
+-- network, no core and no clock. `redact(text)` takes the key out of a text: a server may quote it.
 
 local errors = require "mjtask.errors"
 local tasks = require "mjtask.task"
@@ -43,6 +43,7 @@ end
 -- Spring's and the gateways' own pages for a path that nothing serves.
 local function is_no_route(value, facts, text)
   return says(text, no_route_words)
+    or facts.empty -- trueai; nobody says so of an unknown id
     or type(value) == "table" and value.path ~= nil and value.timestamp ~= nil
     or facts.type ~= nil and facts.type:find("html", 1, true) ~= nil
 end
@@ -95,32 +96,37 @@ local own_words = {
   schema = "the answer is JSON, but no task",
 }
 
-local function message_of(kind, facts, text)
+local SHOWN = 120 -- bytes of a page that is no JSON
+
+local function message_of(kind, facts, text, redact)
   if kind == "redirect" then
-    return "redirected to " .. errors.printable(facts.target or "nowhere") .. ", not followed"
+    local target = redact(facts.location or "nowhere"):match("^[^?#]*")
+    return ("redirected to %s, not followed"):format(errors.printable(target))
   end
   if kind == "decode" then
-    return ('the answer is not complete JSON (%s): "%s"')
-      :format(facts.fault, errors.printable(facts.excerpt or "", 120))
+    return ('the answer is not complete JSON (%s; its type is %s): "%s"'):format(facts.fault,
+      facts.type and errors.printable(redact(facts.type)) or "not given",
+      errors.printable(redact(facts.excerpt), SHOWN))
   end
   local ours = own_words[kind] or "the server answered with an error"
-  return text:find("%S") and ours .. ": " .. errors.printable(text) or ours
+  if not text:find("[^ \t-\r]") then return ours end
+  return ours .. ": " .. errors.printable(redact(text), facts.excerpt and SHOWN)
 end
 
 -- The error of an answer that is not what was asked for.
-local function failure(value, facts)
+local function failure(value, facts, redact)
   facts = facts or { status = 200 }
   if facts.kind then
     -- Below HTTP. A broken answer is a fault of the way, not of the question: worth a retry.
     local retryable = facts.kind == "http" or nil
     if facts.refused then retryable = false end -- by ourselves, and again
-    return errors.new(facts.kind, errors.printable(facts.message), {
+    return errors.new(facts.kind, errors.printable(redact(facts.message)), {
       status = facts.status, retryable = retryable, unsent = facts.sent == 0,
     })
   end
   local text, code = words_of(value, facts)
   local kind, retryable = classify(value, facts, lower(text), code)
-  return errors.new(kind, message_of(kind, facts, text), {
+  return errors.new(kind, message_of(kind, facts, text, redact), {
     status = facts.status, code = code, retry_after = facts.retry_after, retryable = retryable,
   })
 end
@@ -134,17 +140,18 @@ end
 --- Reads the answer to a fetch.
 ---@param value any the decoded body, nil if it is no JSON
 ---@param facts? table what the core's transfer says beside it, nil: JSON with status 200
+---@param redact fun(text: string): string
 ---@param id string the id that was asked for
 ---@return mjtask.Task? task
 ---@return mjtask.Error? err
-function answer.task(value, facts, id)
+function answer.task(value, facts, redact, id)
   local ok = not facts or not facts.kind and facts.status >= 200 and facts.status < 300
   local task = ok and tasks.unwrap(value)
-  if not ok or not tasks.is_task(task) then return nil, failure(value, facts) end
+  if not ok or not tasks.is_task(task) then return nil, failure(value, facts, redact) end
   local own = id_of(task)
   if own and own ~= id then
     return nil, errors.new("schema", "the server sent another task: id "
-      .. errors.printable(own, 128))
+      .. errors.printable(redact(own), 128))
   end
   return tasks.adopt(task)
 end
@@ -152,7 +159,7 @@ end
 --- Reads a document that came some other way: a webhook's body, a file.
 function answer.document(value)
   local task = tasks.unwrap(value)
-  if not tasks.is_task(task) then return nil, failure(value) end
+  if not tasks.is_task(task) then return nil, failure(value, nil, tostring) end
   return tasks.adopt(task)
 end
 
@@ -228,15 +235,15 @@ local function kind_of_submit(value, facts, text, code)
 end
 
 -- The error of a submit that the server did not take.
-local function refusal(value, facts)
+local function refusal(value, facts, redact)
   facts = facts or { status = 200 }
   local text, code = words_of(value, facts)
   local kind, retryable = kind_of_submit(value, facts, lower(text), code)
-  if kind == "unknown_fate" then return unknown_fate(errors.printable(text), facts) end
+  if kind == "unknown_fate" then return unknown_fate(errors.printable(redact(text)), facts) end
   local properties = type(value) == "table" and value.properties
   local word = kind == "banned" and type(properties) == "table" and properties.bannedWord
   if type(word) == "string" then text = ('"%s"'):format(word) end
-  return errors.new(kind, message_of(kind, facts, text), {
+  return errors.new(kind, message_of(kind, facts, text, redact), {
     status = facts.status, code = code, retry_after = facts.retry_after, retryable = retryable,
   })
 end
@@ -246,9 +253,9 @@ end
 ---@param facts? table
 ---@return table? receipt { id, ids, code, description, queue, result, properties }
 ---@return mjtask.Error? err `needs_input` has the receipt of the task that waits, and its id
-function answer.receipt(value, facts)
+function answer.receipt(value, facts, redact)
   if facts and facts.kind then
-    local err = failure(value, facts)
+    local err = failure(value, facts, redact)
     if err.unsent then return nil, err end
     return nil, unknown_fate(err.message, facts)
   end
@@ -268,29 +275,29 @@ function answer.receipt(value, facts)
       code = code, id = receipt.id, receipt = receipt,
     })
   end
-  return nil, refusal(value, facts)
+  return nil, refusal(value, facts, redact)
 end
 
 --- Reads the answer to a cancel: plus sends { code, description }, trueai an empty 200.
-function answer.cancelled(value, facts)
-  if facts and facts.kind then return nil, failure(value, facts) end
+function answer.cancelled(value, facts, redact)
+  if facts and facts.kind then return nil, failure(value, facts, redact) end
   local status = facts and facts.status or 200
   local code = type(value) == "table" and math.tointeger(tonumber(value.code))
   local good = status >= 200 and status < 300
   if good and (accepted_code[code] or facts and facts.empty) then return true end
-  return nil, refusal(value, facts)
+  return nil, refusal(value, facts, redact)
 end
 
 --- Reads the answer to image-seed: the seed as a string; or nil, and an error that is `pending` (an
 --- extra field) while the server is still looking for it.
-function answer.seed(value, facts)
-  if facts and facts.kind then return nil, failure(value, facts) end
+function answer.seed(value, facts, redact)
+  if facts and facts.kind then return nil, failure(value, facts, redact) end
   local status = facts and facts.status or 200
   local code = type(value) == "table" and math.tointeger(tonumber(value.code))
   local good = status >= 200 and status < 300
   local seed = good and code and as_id(value.result ~= nil and value.result or value.seed)
   if seed then return seed end
-  local err = refusal(value, facts)
+  local err = refusal(value, facts, redact)
   err.pending = status == 202 or good and code == 22 or nil -- the port's way to say it
   return nil, err
 end
@@ -300,8 +307,8 @@ end
 local gone = { [403] = true, [404] = true, [410] = true }
 
 --- Reads the answer to a download: true, or the URL it was redirected to.
-function answer.image(value, facts, url)
-  if facts.kind then return nil, failure(value, facts) end
+function answer.image(value, facts, redact, url)
+  if facts.kind then return nil, failure(value, facts, redact) end
   if facts.status == 200 then return true end
   if facts.location then return facts.location end
   local time = tasks.expires(url)
@@ -311,7 +318,7 @@ function answer.image(value, facts, url)
       .. "again does not renew it; a button of the task makes a new picture",
       { status = facts.status })
   end
-  return nil, failure(value, facts)
+  return nil, failure(value, facts, redact)
 end
 
 return answer

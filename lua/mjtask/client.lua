@@ -23,29 +23,38 @@ local mt = { __name = "mjtask.client", __index = methods }
 
 -- ---- making one ---------------------------------------------------------------------------------
 
+local function env(name)
+  local value = os.getenv(name)
+  return value ~= "" and value or nil
+end
+
 -- The provider's row and the server's url and auth; or nil and what is missing. The environment
 -- describes a server as a whole: it speaks only if the options name none.
 local function find_server(given)
   local name, url, auth = given.provider, given.url, given.auth
   if not name and not url then
-    name, url = os.getenv "MJTASK_PROVIDER", os.getenv "MJTASK_URL"
-    auth = auth or os.getenv "MJTASK_AUTH"
+    name, url = env "MJTASK_PROVIDER", env "MJTASK_URL"
+    auth = auth or env "MJTASK_AUTH"
   end
-  local row = providers[name or false]
-  if name and not row then
-    return nil, ("provider %q is not in mjtask.providers"):format(name)
-  elseif not row and not url then
+  local row = {}
+  if name then
+    row = providers[name]
+    if not row then return nil, ("provider %q is not in mjtask.providers"):format(name) end
+    local fault = options.check_row(row)
+    if fault then return nil, ("provider %q %s"):format(name, fault) end
+  end
+  url = url or row.url
+  if not url then
     return nil, "url is missing: give a url or a provider, or set MJTASK_URL or MJTASK_PROVIDER"
   end
-  row = row or {}
-  return row, url or row.url, auth or row.auth or "auto"
+  return row, url, auth or row.auth or "auto"
 end
 
 -- What the core's engine takes, and the provider's row; or nil and what is missing.
 local function configure(given)
   local row, url, auth = find_server(given)
   if not row then return nil, url end
-  local key = given.key or os.getenv "MJTASK_KEY"
+  local key = given.key or env "MJTASK_KEY"
   if not key and auth ~= "none" then
     return nil, 'key is missing: give one, set MJTASK_KEY, or say auth = "none"'
   end
@@ -63,15 +72,16 @@ end
 ---@param clock? table
 ---@return mjtask.Client
 function client.new(given, clock)
-  options.check_new(given, 2)
-  given, clock = given or {}, clock or {}
+  given, clock = options.check_new(given, 2), clock or {}
   local configuration, row = configure(given)
   if not configuration then error("options." .. row, 2) end
-  local ok, engine = pcall(core.engine, configuration)
-  if not ok then error("options." .. engine, 2) end
+  local ok, engine, fault = pcall(core.engine, configuration)
+  if not ok then error("options." .. tostring(engine), 2) end
+  if not engine then error("cannot make a client: " .. fault, 2) end
   local settings = options.for_client(given, row)
   return setmetatable({
     engine = engine,
+    redact = function(text) return engine:redact(text) end,
     row = row,
     settings = settings,
     paused_until = -math.huge, -- no request before this time: a server said 429
@@ -126,8 +136,8 @@ end
 
 local function fetch(call)
   local request = { path = "/mj/task/" .. call.id .. "/fetch", max_body = call.settings.max_body }
-  return retry.request(call, request, function(value, facts)
-    return answer.task(value, facts, call.id)
+  return retry.request(call, request, function(value, facts, redact)
+    return answer.task(value, facts, redact, call.id)
   end)
 end
 
@@ -139,7 +149,7 @@ end
 function methods:fetch(id, given)
   check_self(self, 2)
   id = check_id(id, 2)
-  options.check_call(given, "fetch", 2)
+  given = options.check_call(given, "fetch", 2)
   return run(self, "fetch", given, id, fetch)
 end
 
@@ -151,7 +161,7 @@ end
 function methods:wait(id, given)
   check_self(self, 2)
   id = check_id(id, 2)
-  options.check_call(given, "wait", 2)
+  given = options.check_call(given, "wait", 2)
   return run(self, "wait", given, id, poll.wait, fetch)
 end
 
@@ -167,7 +177,7 @@ function methods:submit(name, what, given)
     error("name must be one word of a path, such as \"imagine\"", 2)
   end
   if type(what) ~= "table" then error(("body: a table expected, got %s"):format(type(what)), 2) end
-  options.check_call(given, "submit", 2)
+  given = options.check_call(given, "submit", 2)
   local ok, json = pcall(body.encode, what)
   if not ok then error(json, 2) end
   return run(self, "submit", given, nil, actions.submit, name, json)
@@ -189,7 +199,7 @@ function methods:press(task_or_id, query, given)
   check_self(self, 2)
   local id = check_id(task_or_id, 2)
   buttons.check_query(query, 2)
-  options.check_call(given, "press", 2)
+  given = options.check_call(given, "press", 2)
   return run(self, "press", given, id, function(call)
     local task, err = task_or_id, nil
     if not is_whole_task(task) then task, err = fetch(call) end
@@ -204,7 +214,7 @@ end
 function methods:cancel(id, given)
   check_self(self, 2)
   id = check_id(id, 2)
-  options.check_call(given, "cancel", 2)
+  given = options.check_call(given, "cancel", 2)
   return run(self, "cancel", given, id, actions.cancel)
 end
 
@@ -214,7 +224,7 @@ end
 function methods:seed(id, given)
   check_self(self, 2)
   id = check_id(id, 2)
-  options.check_call(given, "seed", 2)
+  given = options.check_call(given, "seed", 2)
   return run(self, "seed", given, id, actions.seed)
 end
 
@@ -233,7 +243,7 @@ function methods:download(what, path, given)
   if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
     error("path: the name of a file expected", 2)
   end
-  options.check_call(given, "download", 2)
+  given = options.check_call(given, "download", 2)
   local url = type(what) == "table" and tasks.images(what)[1] or what
   if type(url) ~= "string" or url == "" then
     return nil, errors.new("no_image", "the task has no picture", { task = what })

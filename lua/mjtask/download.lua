@@ -36,8 +36,8 @@ local function fetch(call, url, file)
     limit = call.limit, -- a large picture may take longer than an answer of the API
     begin = function() file:restart() end,
     tick = progress and report,
-  }, function(value, facts)
-    return answer.image(value, facts, url)
+  }, function(value, facts, redact)
+    return answer.image(value, facts, redact, url)
   end)
 end
 

@@ -43,20 +43,31 @@ local function visible(text)
   return table.concat(parts)
 end
 
+-- Leaves out of URLs what only their owner should know: user and password, and the query, which
+-- may be a signature. Each pattern reads the text once, whatever it is.
+local function discreet(text)
+  text = text:gsub("://[^/%s]*@", "://")
+  text = text:gsub("://(%S*)", function(rest)
+    local query = rest:find("?", 1, true)
+    return query and "://" .. rest:sub(1, query) .. "…"
+  end)
+  return (text:gsub("([?&]hm=)%x+", "%1…"))
+end
+
 --- Text from anywhere, fit for a message: one line, control and direction characters spelt out,
---- the queries of URLs (signatures) left out, at most `limit` bytes of it (200).
+--- without signatures and passwords of URLs, at most `limit` bytes of it (200).
 ---@param text any
 ---@param limit? integer bytes
 ---@return string
 function errors.printable(text, limit)
-  text = tostring(text):gsub("(https?://[^%?%s\"'<>]*)%?[^%s\"'<>]*", "%1?…")
+  text = discreet(tostring(text))
   limit = limit or LIMIT
   local cut = #text > limit
   if cut then
     while limit > 0 and text:byte(limit + 1) & 0xC0 == 0x80 do limit = limit - 1 end
     text = text:sub(1, limit)
   end
-  if text:find("[^\x20-\x7E]") then text = visible((text:gsub("[ \t-\r]+", " "))) end
+  if text:find("[^\x20-\x7E]") then text = visible((text:gsub("[\t-\r]+", " "))) end
   return cut and text .. "…" or text
 end
 

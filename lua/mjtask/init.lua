@@ -38,8 +38,7 @@ function mjtask.decode(json, given)
   if type(json) ~= "string" then
     error(("json: a string expected, got %s"):format(type(json)), 2)
   end
-  options.check_decode(given, 2)
-  given = given or {}
+  given = options.check_decode(given, 2)
   local limit = given.max_body or options.MAX_BODY
   if #json > limit then
     return nil, errors.new("too_large", ("the document is larger than %d bytes"):format(limit))

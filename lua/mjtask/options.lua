@@ -90,33 +90,53 @@ local defaults = {
   max_inflight = 16,
 }
 
+-- Checks options against the sets that know them. Gives them as a plain table of their own: what
+-- is only inherited was not checked.
 local function check(given, level, ...)
-  if given == nil then return end
+  local own = {}
+  if given == nil then return own end
   if type(given) ~= "table" then
     error(("options: a table expected, got %s"):format(type(given)), level + 1)
   end
-  for name, value in pairs(given) do
+  for name, value in next, given do
     local known
     for _, set in ipairs { ... } do known = known or set[name] end
     if not known then error(("options: unknown option %q"):format(tostring(name)), level + 1) end
     local fault = known(value)
     if fault then error(("options.%s %s"):format(name, fault), level + 1) end
+    own[name] = value
   end
+  return own
 end
 
---- Raises, at the caller's `level`, for an option that `mjtask.new` does not know or cannot take.
+-- None of these ends in a tail call: it would take a level away from under `error`.
+
+--- Raises, at the caller's `level`, for an option that `mjtask.new` does not know or cannot take;
+--- else gives the options.
 function options.check_new(given, level)
-  check(given, level + 1, of_client, of_both)
+  local own = check(given, level + 1, of_client, of_both)
+  return own
 end
 
 --- Likewise for a call of `method`.
 function options.check_call(given, method, level)
-  check(given, level + 1, of_both, of_method[method] or {})
+  local own = check(given, level + 1, of_both, of_method[method] or {})
+  return own
 end
 
 --- Likewise for decode.
 function options.check_decode(given, level)
-  check(given, level + 1, of_decode)
+  local own = check(given, level + 1, of_decode)
+  return own
+end
+
+--- What is wrong with a provider's row, which a script may have written; nil: nothing.
+function options.check_row(row)
+  if type(row) ~= "table" then return "is no table" end
+  for name, known in pairs { url = text, auth = text, interval = of_both.interval } do
+    local fault = row[name] ~= nil and known(row[name])
+    if fault then return ("has a %s that %s"):format(name, fault) end
+  end
 end
 
 --- What holds for a client: its options over a provider's row over the defaults.

@@ -82,15 +82,13 @@ function poll.wait(call, fetch)
     local over, task, err = look(call, state, fetch)
     if over and task then return task end
     if over then return give_up(call, state, err) end
+    if state.overtime then return give_up(call, state, retry.timed_out(call)) end
     local due = next_look(call, state)
     retry.trace(call, { event = "wait", seconds = due - now(), status = state.status })
     call.operation:sleep_until(math.min(due, call.deadline))
     if now() >= call.deadline then
-      -- Nobody stepped for a while, and the look that was due in time is owed.
-      if due >= call.deadline or state.overtime then
-        return give_up(call, state, retry.timed_out(call))
-      end
-      state.overtime = true
+      if due >= call.deadline then return give_up(call, state, retry.timed_out(call)) end
+      state.overtime = true -- nobody stepped for a while: the look that was due in time is owed
       call.deadline = now() + LAST_LOOK
     end
   end

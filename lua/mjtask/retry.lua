@@ -12,7 +12,7 @@ local OBEYED = 120 -- seconds of Retry-After that are waited for; after more the
 ---@class mjtask.Call
 ---@field schedule mjtask.Schedule
 ---@field operation mjtask.Operation
----@field client { paused_until: number, engine: userdata } a 429 stops the looks of all
+---@field client { paused_until: number, redact: function } a 429 stops the looks of all
 ---@field settings table timeout, request_timeout, retries (further tries), max_body, trace …
 ---@field id? string
 ---@field limit number seconds for the whole call
@@ -33,7 +33,7 @@ end
 --- An error with what the call knows of itself. A server may well quote the key it refuses.
 ---@param call mjtask.Call
 function retry.complete(call, err)
-  err.message = call.client.engine:redact(err.message)
+  err.message = call.client.redact(err.message)
   err.id = err.id or call.id
   err.unsent = nil
   err.attempts = call.attempts
@@ -48,48 +48,51 @@ function retry.timed_out(call)
 end
 
 -- Seconds until the next try: what the server asks for, else full jitter, so that clients which
--- failed together do not come back together. Nil: no further try makes sense.
-local function delay_after(call, err, try)
-  local delay = err.retry_after
-  if delay and delay > OBEYED then return nil end
-  delay = delay or call.schedule.random() * math.min(CAP, BASE * 2 ^ (try - 1))
-  if call.schedule.now() + delay >= call.deadline then return nil end
-  return delay
+-- failed together do not come back together. Nil: longer than anybody would wait.
+local function pause_after(call, err, try)
+  local asked = err.retry_after
+  if asked then return asked <= OBEYED and asked or nil end
+  return call.schedule.random() * math.min(CAP, BASE * 2 ^ (try - 1))
 end
 
--- Sleeps until the client may ask again. False: that is after the deadline.
+-- Sleeps until the client may ask again; or returns the error that it may not within the deadline.
 local function sit_out_pause(call)
-  local resume_at = call.client.paused_until
-  if resume_at <= call.schedule.now() then return true end
-  if resume_at >= call.deadline then return false end
-  call.operation:sleep_until(resume_at)
+  local rest = call.client.paused_until - call.schedule.now()
+  if rest <= 0 then return nil end
+  if call.client.paused_until >= call.deadline then
+    return errors.new("rate_limited", ("the server wants no requests for another %.3g s")
+      :format(rest), { retry_after = rest })
+  end
+  call.operation:sleep_until(call.client.paused_until)
   return sit_out_pause(call) -- another answer may have prolonged it
 end
 
 local function attempt(call, request, read)
-  if not sit_out_pause(call) then return nil, retry.timed_out(call) end
+  local paused = sit_out_pause(call)
+  if paused then return nil, paused end
   call.attempts = call.attempts + 1
   retry.trace(call, { event = "request", path = request.path, attempt = call.attempts })
   if request.begin then request.begin() end
   local limit = request.limit or call.settings.request_timeout
   local transfer = call.operation:send(request, limit, call.deadline, request.tick)
   if not transfer then return nil, retry.timed_out(call) end
-  local value, err = read(transfer:answer())
+  local value, facts = transfer:answer()
+  local result, err = read(value, facts, call.client.redact)
   if err and err.kind == "timeout" and call.schedule.now() >= call.deadline then
     err = retry.timed_out(call)
   end
   retry.trace(call, {
-    event = "answer", status = err and err.status or not err and 200 or nil,
-    kind = err and err.kind, attempt = call.attempts,
+    event = "answer", attempt = call.attempts, kind = err and err.kind,
+    status = not facts and 200 or facts.status,
   })
-  return value, err
+  return result, err
 end
 
 --- Makes a request, and again while the failure is worth it and time and tries are left.
 --- `request` is what the engine takes, and: `once`, to be sent again only if not a byte of it went
 --- out; `limit`, seconds for one try (request_timeout); `begin()`, called before each try;
---- `tick(transfer)`, now and then during one. `read(value, facts)` turns the answer into a result,
---- or nil and an error.
+--- `tick(transfer)`, now and then during one. `read(value, facts, redact)` turns the answer into a
+--- result, or nil and an error.
 ---@param call mjtask.Call
 ---@return any? result
 ---@return mjtask.Error? err
@@ -98,15 +101,17 @@ function retry.request(call, request, read)
   for try = 1, last do
     local result, err = attempt(call, request, read)
     if result ~= nil then return result end
-    local again = err.retryable and (not request.once or err.unsent)
-    local delay = again and delay_after(call, err, try)
+    local now = call.schedule.now()
+    local delay = err.retryable and pause_after(call, err, try)
     if err.kind == "rate_limited" and delay then
-      local until_then = call.schedule.now() + delay
-      call.client.paused_until = math.max(call.client.paused_until, until_then)
+      call.client.paused_until = math.max(call.client.paused_until, now + delay)
     end
-    if not delay or try == last then return nil, retry.complete(call, err) end
+    local sent_once = request.once and not err.unsent
+    if not delay or try == last or sent_once or now + delay >= call.deadline then
+      return nil, retry.complete(call, err)
+    end
     retry.trace(call, { event = "retry", kind = err.kind, seconds = delay })
-    call.operation:sleep_until(call.schedule.now() + delay)
+    call.operation:sleep_until(now + delay)
     request.fresh = true -- the old connection may be what is broken
   end
 end

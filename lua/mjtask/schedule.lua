@@ -27,10 +27,10 @@ function schedule.new(setup)
     inflight = 0, -- transfers with the engine
     operations = {}, -- every operation that has not ended, as a key
     timers = {}, -- a binary heap of operations, by `due`; each knows its `place`
-    queue = { first = 1, last = 0 }, -- operations that wait for one of max_inflight places
+    queue = { first = nil, last = nil }, -- operations that wait for one of max_inflight places
     deliveries = { first = 1, last = 0 }, -- calls of user code, in the order things happened
     nested = false, -- an operation or user code runs
-    closed = false,
+    closed = nil, -- the reason, once it is
   }, mt)
 end
 
@@ -80,19 +80,21 @@ local function clear_timer(self, operation)
   end
 end
 
--- ---- queues -------------------------------------------------------------------------------------
+-- ---- the queue for places -----------------------------------------------------------------------
 
-local function push(queue, value)
-  queue.last = queue.last + 1
-  queue[queue.last] = value
+-- Operations are linked with each other, so that one that gives up leaves nothing behind.
+local function enqueue(queue, operation)
+  operation.queue, operation.before = queue, queue.last
+  if queue.last then queue.last.after = operation else queue.first = operation end
+  queue.last = operation
 end
 
-local function pop(queue)
-  local value = queue[queue.first]
-  if value == nil then return nil end
-  queue[queue.first] = nil
-  queue.first = queue.first + 1
-  return value
+local function dequeue(operation)
+  local queue, before, after = operation.queue, operation.before, operation.after
+  if not queue then return end
+  operation.queue, operation.before, operation.after = nil, nil, nil
+  if before then before.after = after else queue.first = after end
+  if after then after.before = before else queue.last = before end
 end
 
 -- ---- operations ---------------------------------------------------------------------------------
@@ -102,34 +104,58 @@ end
 local operation_methods = {}
 local operation_mt = { __name = "mjtask.operation", __index = operation_methods }
 
--- Leaving a blocking call by an error, Ctrl-C among them, leaves nothing behind.
-function operation_mt:__close()
-  self:cancel("aborted")
+-- What an operation waited for is over: takes it out of everything that knew it.
+local function stop_waiting(self, operation)
+  clear_timer(self, operation)
+  dequeue(operation)
+  local transfer = operation.transfer
+  if transfer then
+    operation.transfer = nil
+    transfer:cancel()
+    self.inflight = self.inflight - 1
+  end
 end
 
 local function finish(self, operation, ...)
   operation.ended = true
   operation.results = table.pack(...)
   self.operations[operation] = nil
+  stop_waiting(self, operation)
 end
 
--- Runs an operation until it waits for something again, or ends.
+-- Runs an operation until it waits for something again, or ends. Every allocation may run a
+-- finalizer that calls the client, and with it this very operation: hence the questions.
 local function resume(self, operation, ...)
   local outer = self.nested
   self.nested = true
   local results = table.pack(coroutine.resume(operation.thread, ...))
   self.nested = outer
-  local dead = coroutine.status(operation.thread) == "dead"
-  if operation.cancelled and not dead then
-    operation:cancel(operation.cancelled)
-  elseif operation.cancelled then
-    finish(self, operation, nil, operation.cancelled)
-  elseif not results[1] then -- a fault of ours, or no memory: it belongs to who called
+  local reason = operation.cancelled or self.closed
+  if operation.ended then return end -- by a finalizer's step
+  if coroutine.status(operation.thread) ~= "dead" then
+    if operation.cancelled then
+      operation:cancel(operation.cancelled)
+    elseif operation.woken then -- before it had gone to sleep
+      local value = operation.value
+      operation.woken, operation.value = false, nil
+      return resume(self, operation, value)
+    end
+  elseif results[1] and not operation.cancelled then
+    finish(self, operation, table.unpack(results, 2, results.n))
+  elseif reason then
+    finish(self, operation, nil, reason)
+  else -- a fault of ours, or no memory: it belongs to who called
     operation.fault = results[2]
     finish(self, operation)
-  elseif dead then
-    finish(self, operation, table.unpack(results, 2, results.n))
   end
+end
+
+-- Ends the waiting of an operation; `value` is what it waited for.
+local function wake(self, operation, value)
+  if coroutine.status(operation.thread) == "suspended" then
+    return resume(self, operation, value)
+  end
+  operation.woken, operation.value = true, value
 end
 
 --- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait.
@@ -139,25 +165,15 @@ function methods:spawn(body, ...)
     schedule = self,
     thread = coroutine.create(body),
     ended = false,
-    waits = nil, -- "transfer", "place" (of max_inflight) or "time"
     transfer = nil, -- the one under way
     due = nil, place = nil, -- in the timer heap
+    queue = nil, before = nil, after = nil, -- in the queue for places
+    woken = false, value = nil, -- while it ran
   }, operation_mt)
   self.operations[operation] = true
-  resume(self, operation, operation, ...)
+  if self.closed then finish(self, operation, nil, self.closed)
+  else resume(self, operation, operation, ...) end
   return operation
-end
-
--- What an operation waited for is over: takes it out of everything that knew it.
-local function stop_waiting(self, operation)
-  clear_timer(self, operation)
-  operation.waits = nil
-  local transfer = operation.transfer
-  if transfer then
-    operation.transfer = nil
-    transfer:cancel()
-    self.inflight = self.inflight - 1
-  end
 end
 
 local start_queued
@@ -171,40 +187,33 @@ function operation_methods:cancel(reason)
     self.cancelled = reason
     return
   end
-  stop_waiting(owner, self)
-  coroutine.close(self.thread)
   finish(owner, self, nil, reason)
+  coroutine.close(self.thread)
   start_queued(owner)
 end
 
 --- Inside an operation: sleeps until `time`.
 function operation_methods:sleep_until(time)
   set_timer(self.schedule, self, time)
-  self.waits = "time"
   coroutine.yield()
 end
 
 -- Inside an operation: waits for one of max_inflight places. False: the deadline passed first.
 local function wait_for_place(self, deadline)
   local owner = self.schedule
-  if owner.inflight < owner.max_inflight then return true end
-  push(owner.queue, self)
+  if owner.inflight < owner.max_inflight and not owner.queue.first then return true end
+  enqueue(owner.queue, self)
   set_timer(owner, self, deadline)
-  self.waits = "place"
   return coroutine.yield()
 end
 
+-- The place is taken only when it is used: a finalizer that runs during the start may need it.
 local function start(self, request)
   local owner = self.schedule
   local engine = owner.engine
-  owner.inflight = owner.inflight + 1
-  local method = request.file and engine.download or engine.start
-  local ok, transfer = pcall(method, engine, request, self)
-  if not ok then
-    owner.inflight = owner.inflight - 1
-    error(transfer, 0)
-  end
+  local transfer = (request.file and engine.download or engine.start)(engine, request, self)
   self.transfer = transfer
+  owner.inflight = owner.inflight + 1
   return transfer
 end
 
@@ -219,8 +228,7 @@ function operation_methods:send(request, limit, deadline, tick)
   if request.timeout <= 0 then return nil end
   local transfer = start(self, request)
   repeat
-    if tick then set_timer(owner, self, owner.now() + TICK) end
-    self.waits = "transfer"
+    if tick and self.transfer then set_timer(owner, self, owner.now() + TICK) end
     local ended = coroutine.yield()
     if tick then tick(transfer) end
   until ended
@@ -230,12 +238,10 @@ end
 -- Gives free places to those who wait longest for one.
 function start_queued(self)
   while self.inflight < self.max_inflight and not self.closed do
-    local operation = pop(self.queue)
+    local operation = self.queue.first
     if not operation then return end
-    if operation.waits == "place" then -- else its time was over, or it was cancelled
-      stop_waiting(self, operation)
-      resume(self, operation, true)
-    end
+    stop_waiting(self, operation)
+    wake(self, operation, true)
   end
 end
 
@@ -246,29 +252,26 @@ local function run_timers(self)
   local operation = self.timers[1]
   while operation and operation.due <= now do
     clear_timer(self, operation)
-    if not operation.transfer then operation.waits = nil end -- else it was only a tick
-    resume(self, operation, nil)
+    dequeue(operation)
+    wake(self, operation, nil)
     operation = self.timers[1]
   end
+  start_queued(self)
 end
 
 local function run_transfers(self)
-  while not self.closed do -- a finalizer may do that
-    local operation, transfer = self.engine:next()
-    if not operation then return end
+  local operation, transfer = self.engine:next()
+  while operation do
+    operation.transfer = nil
     self.inflight = self.inflight - 1
-    operation.transfer, operation.waits = nil, nil
     clear_timer(self, operation)
-    resume(self, operation, transfer)
-    start_queued(self)
+    start_queued(self) -- before this one, which may want a place again
+    wake(self, operation, transfer)
+    operation, transfer = self.engine:next()
   end
 end
 
---- Moves everything on that can be moved, waiting at most `seconds` for it (nil: until something
---- happens). Runs no user code. Returns whether it ended early, perhaps by a signal.
----@param seconds? number
----@return boolean
-function methods:step(seconds)
+local function move(self, seconds)
   local first = self.timers[1]
   if self.jump and first and self.inflight == 0 then
     if first.due > self.now() then self.jump(first.due) end
@@ -276,14 +279,38 @@ function methods:step(seconds)
     return false
   end
   run_timers(self)
-  if self.closed then return false end
-  if self.deliveries.first <= self.deliveries.last then seconds = 0 end
+  if not self.nested and self.deliveries.first <= self.deliveries.last then seconds = 0 end
   first = not self.jump and self.timers[1] or nil
   self.engine:wake_at(first and first.due)
   local interrupted = self.engine:step(seconds)
   run_transfers(self)
   run_timers(self)
   return interrupted
+end
+
+--- Moves everything on that can be moved, waiting at most `seconds` for it (nil: until something
+--- happens). Runs no user code. Returns whether it ended early, perhaps by a signal.
+---@param seconds? number
+---@return boolean
+function methods:step(seconds)
+  if self.closed then return false end
+  local ok, interrupted = pcall(move, self, seconds)
+  if ok then return interrupted end
+  if self.closed then return false end -- by a finalizer, in the middle of it
+  error(interrupted, 0)
+end
+
+local function push(queue, value)
+  queue.last = queue.last + 1
+  queue[queue.last] = value
+end
+
+local function pop(queue)
+  local value = queue[queue.first]
+  if value == nil then return nil end
+  queue[queue.first] = nil
+  queue.first = queue.first + 1
+  return value
 end
 
 --- Notes a call of user code, to be made when no operation runs.
@@ -322,23 +349,32 @@ local function run_deliveries(self, operation)
   if failed then error(problem, 0) end
 end
 
---- Blocks until the operation has ended, and returns what it returned.
----@param operation mjtask.Operation
-function methods:await(operation)
-  local _ <close> = operation
+local function drive(self, operation)
   while not operation.ended do
     local interrupted = self:step()
     run_deliveries(self, operation)
     if interrupted and self.interrupted() then error("interrupted!", 0) end
   end
   run_deliveries(self, operation)
+end
+
+--- Blocks until the operation has ended, and returns what it returned. Left by an error (a
+--- callback's, Ctrl-C) it leaves nothing behind; not by a <close>, which does not run in a
+--- coroutine that dies.
+---@param operation mjtask.Operation
+function methods:await(operation)
+  local ok, problem = pcall(drive, self, operation)
+  if not ok then
+    operation:cancel("aborted")
+    error(problem, 0)
+  end
   if operation.fault ~= nil then error(operation.fault, 0) end
   return table.unpack(operation.results, 1, operation.results.n)
 end
 
 --- Ends every operation with `nil, reason`, and moves nothing any more.
 function methods:close(reason)
-  self.closed = true
+  self.closed = self.closed or reason
   for operation in pairs(self.operations) do operation:cancel(reason) end
 end
 
