@@ -88,6 +88,10 @@ static int host_decode (lua_State *L) {
 static int on_error (lua_State *L) {
   const char *message = lua_tostring(L, 1);
   if (message == NULL) return 1; /* somebody's own error value */
+  /* On its way already; or no room to make one, and each try fails anew? */
+  if (strstr(message, "\nstack traceback:") != NULL ||
+      strstr(message, "stack overflow") != NULL)
+    return 1;
   if (strncmp(message, "attempt to yield", 16) == 0)
     message = lua_pushfstring(L, "a callback must not yield (%s)", message);
   luaL_traceback(L, L, message, 1);

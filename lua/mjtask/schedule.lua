@@ -104,6 +104,10 @@ end
 local operation_methods = {}
 local operation_mt = { __name = "mjtask.operation", __index = operation_methods }
 
+function operation_mt:__close()
+  self:cancel("aborted")
+end
+
 -- What an operation waited for is over: takes it out of everything that knew it.
 local function stop_waiting(self, operation)
   clear_timer(self, operation)
@@ -132,7 +136,7 @@ local function resume(self, operation, ...)
   self.nested = outer
   local reason = operation.cancelled or self.closed
   if operation.ended then return end -- by a finalizer's step
-  if coroutine.status(operation.thread) ~= "dead" then
+  if results[1] and coroutine.status(operation.thread) ~= "dead" then
     if operation.cancelled then
       operation:cancel(operation.cancelled)
     elseif operation.woken then -- before it had gone to sleep
@@ -144,7 +148,7 @@ local function resume(self, operation, ...)
     finish(self, operation, table.unpack(results, 2, results.n))
   elseif reason then
     finish(self, operation, nil, reason)
-  else -- a fault of ours, or no memory: it belongs to who called
+  else -- no memory, no C stack, or a fault of ours: it belongs to who called
     operation.fault = results[2]
     finish(self, operation)
   end
@@ -169,6 +173,7 @@ function methods:spawn(body, ...)
     due = nil, place = nil, -- in the timer heap
     queue = nil, before = nil, after = nil, -- in the queue for places
     woken = false, value = nil, -- while it ran
+    abandoned = false, -- who awaited it left by an error
   }, operation_mt)
   self.operations[operation] = true
   if self.closed then finish(self, operation, nil, self.closed)
@@ -247,16 +252,19 @@ end
 
 -- ---- driving ------------------------------------------------------------------------------------
 
+-- Wakes whose time has come. Was there one?
 local function run_timers(self)
-  local now = self.now()
+  local now, any = self.now(), false
   local operation = self.timers[1]
   while operation and operation.due <= now do
     clear_timer(self, operation)
     dequeue(operation)
     wake(self, operation, nil)
+    any = true
     operation = self.timers[1]
   end
   start_queued(self)
+  return any
 end
 
 local function run_transfers(self)
@@ -271,17 +279,18 @@ local function run_transfers(self)
   end
 end
 
-local function move(self, seconds)
+local function move(self, seconds, awaited)
   local first = self.timers[1]
   if self.jump and first and self.inflight == 0 then
     if first.due > self.now() then self.jump(first.due) end
     run_timers(self)
     return false
   end
-  run_timers(self)
+  if run_timers(self) then seconds = 0 end -- something has happened
   if not self.nested and self.deliveries.first <= self.deliveries.last then seconds = 0 end
   first = not self.jump and self.timers[1] or nil
   self.engine:wake_at(first and first.due)
+  if awaited and awaited.ended then seconds = 0 end -- by a finalizer's step, too
   local interrupted = self.engine:step(seconds)
   run_transfers(self)
   run_timers(self)
@@ -291,10 +300,11 @@ end
 --- Moves everything on that can be moved, waiting at most `seconds` for it (nil: until something
 --- happens). Runs no user code. Returns whether it ended early, perhaps by a signal.
 ---@param seconds? number
+---@param awaited? mjtask.Operation its end is something, whoever brought it about
 ---@return boolean
-function methods:step(seconds)
+function methods:step(seconds, awaited)
   if self.closed then return false end
-  local ok, interrupted = pcall(move, self, seconds)
+  local ok, interrupted = pcall(move, self, seconds, awaited)
   if ok then return interrupted end
   if self.closed then return false end -- by a finalizer, in the middle of it
   error(interrupted, 0)
@@ -318,10 +328,15 @@ function methods:deliver(operation, callback, ...)
   push(self.deliveries, table.pack(operation, callback, ...))
 end
 
--- Takes the next delivery: any, or the next of one operation.
+-- Takes the next delivery: any, or the next of one operation. What an abandoned operation had to
+-- tell concerns nobody any more.
 local function next_delivery(self, operation)
   local queue = self.deliveries
-  if not operation then return pop(queue) end
+  if not operation then
+    local delivery = pop(queue)
+    while delivery and delivery[1].abandoned do delivery = pop(queue) end
+    return delivery
+  end
   for at = queue.first, queue.last do
     local delivery = queue[at]
     if delivery[1] == operation then
@@ -351,7 +366,7 @@ end
 
 local function drive(self, operation)
   while not operation.ended do
-    local interrupted = self:step()
+    local interrupted = self:step(nil, operation)
     run_deliveries(self, operation)
     if interrupted and self.interrupted() then error("interrupted!", 0) end
   end
@@ -366,6 +381,7 @@ function methods:await(operation)
   local ok, problem = pcall(drive, self, operation)
   if not ok then
     operation:cancel("aborted")
+    operation.abandoned = true
     error(problem, 0)
   end
   if operation.fault ~= nil then error(operation.fault, 0) end
