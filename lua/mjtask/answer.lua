@@ -223,6 +223,7 @@ local function kind_of_submit(value, facts, text, code)
   if says(text, quota_words) then return "quota" end
   if code ~= 24 and says(text, busy_words) then return "busy" end
   if kind_of_submit_code[code] then return kind_of_submit_code[code] end
+  if status == 404 and facts.empty then return "unsupported" end -- trueai; no task has words
   if status == 404 and not code then return classify(value, facts, text, code) end
   return says(text, not_found_words) and "not_found" or "rejected"
 end
