@@ -289,10 +289,12 @@ function answer.seed(value, facts)
   local status = facts and facts.status or 200
   local code = type(value) == "table" and math.tointeger(tonumber(value.code))
   local good = status >= 200 and status < 300
-  local seed = good and code and as_id(value.result ~= nil and value.result or value.seed)
+  local pending = status == 202 or good and code == 22 -- the port's ways to say it
+  local seed = good and code and not pending
+    and as_id(value.result ~= nil and value.result or value.seed)
   if seed then return seed end
   local err = refusal(value, facts)
-  err.pending = status == 202 or good and code == 22 or nil -- the port's way to say it
+  err.pending = pending or nil
   return nil, err
 end
 
