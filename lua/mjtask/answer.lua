@@ -301,6 +301,7 @@ end
 -- ---- images -------------------------------------------------------------------------------------
 
 local gone = { [403] = true, [404] = true, [410] = true }
+local YEAR_10000 = 253402300800 -- os.date raises for times that are far beyond it
 
 --- Reads the answer to a download: true, or the URL it was redirected to.
 function answer.image(value, facts, url)
@@ -309,9 +310,13 @@ function answer.image(value, facts, url)
   if facts.location then return facts.location end
   local time = tasks.expires(url)
   if gone[facts.status] then
-    local when = time and "; it expired " .. os.date("!%Y-%m-%d %H:%M UTC", time) or ""
+    local is_date = time and time < YEAR_10000
+    local when = is_date and "; it expired " .. os.date("!%Y-%m-%d %H:%M UTC", time) or ""
     return nil, errors.new("expired", "the image's URL is dead" .. when .. ". To fetch the task "
       .. "again does not renew it; a button of the task makes a new picture",
+      { status = facts.status })
+  elseif facts.status > 200 and facts.status < 300 then
+    return nil, errors.new("http", "the image host sent something else than the whole picture",
       { status = facts.status })
   end
   return nil, failure(value, facts)
