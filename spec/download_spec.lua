@@ -863,6 +863,15 @@ describe("a download's progress", function()
     assert.same({ 0, #PNG }, { totals, last })
   end)
 
+  it("is that of the picture, not of the pages on the way to it", function()
+    local seen = {}
+    p:set { script = { "pass", "html_502", "html_502" } }
+    assert(mj:download(p.other_url .. "/hop/2/attachments/a.png", target, {
+      progress = function(bytes) seen[#seen + 1] = bytes end,
+    }))
+    assert.same({ #PNG }, seen)
+  end)
+
   it("may close the client: no file, and nothing left of it", function()
     local one <close> = real()
     p:set { image = { fault = "drip", every = 0.04, bytes = 2500 } }
