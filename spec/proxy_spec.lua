@@ -258,12 +258,117 @@ describe("the proxy", function()
         select(2, fetch(PAWMAAS)))
     end)
 
-    it("answer submits and stray paths with a 404 of their own", function()
-      assert.equal(404, (request("/mj/submit/imagine", { method = "POST" })))
+    it("answer strange submits and stray paths with a 404 of their own", function()
+      assert.equal(404, (request("/mj/submit/poem", { method = "POST" })))
       local _, body = request("/mj/nothing")
       assert.truthy(body:find("Invalid URL (GET /mj/nothing)", 1, true))
       _, body = request("/task")
       assert.truthy(body:find("<!doctype html>", 1, true))
+    end)
+  end)
+
+  describe("its submits", function()
+    local UUID = "e1a4d7e8-8292-412c-aab0-fce932e90479"
+
+    local function post(path, body)
+      local text = cjson.encode(body)
+      local status, answer = request("/mj/" .. path,
+        { method = "POST", body = text, headers = { ["content-length"] = #text } })
+      local ok, value = pcall(cjson.decode, answer)
+      return status, ok and value or answer
+    end
+
+    it("make tasks, whose life is to order", function()
+      p:set { submit = { life = "done" } }
+      local _, answer = post("submit/imagine", { prompt = "a cat" })
+      assert.equal(1, answer.code)
+      assert.same({ "SUCCESS" }, looks(answer.result, "status", 1))
+      local _, other = post("submit/imagine", { prompt = "a cat" })
+      assert.not_equal(answer.result, other.result)
+      assert.error_matches(function() p:set { submit = { life = "good" } } end, "no such life")
+      assert.error_matches(function() p:set { submit = "oops" } end, "oops")
+    end)
+
+    it("check what they are given", function()
+      p:set { dialect = "net" }
+      p:task(ID, { life = "done" })
+      for _, row in ipairs {
+        { "imagine", {}, 200, 4 }, { "imagine", { prompt = 7 }, 200, 4 },
+        { "blend", { base64Array = { "data:image/png;base64,AAAA" } }, 200, 4 },
+        { "blend", { base64Array = { "AAAA", "AAAA" } }, 200, 4 },
+        { "action", { taskId = ID, customId = "MJ::JOB::upsample::1::other" }, 200, 4 },
+        { "action", { taskId = ID, customId = "MJ::JOB::upsample::1::" .. UUID }, 200, 1 },
+        { "action", { taskId = "99", customId = "x" }, 404, 3 },
+        { "modal", { taskId = ID }, 200, 4 },
+      } do
+        local status, answer = post("submit/" .. row[1], row[2])
+        assert.same({ row[3], row[4] }, { status, answer.code }, row[1])
+      end
+      assert.equal(404, (post("submit/change", { taskId = ID, action = "UPSCALE", index = 1 })))
+      p:set { dialect = "java" }
+      for index, code in pairs { [1] = 1, [5] = 4 } do
+        local _, answer = post("submit/change", { taskId = ID, action = "UPSCALE", index = index })
+        assert.equal(code, answer.code)
+      end
+      local _, answer = post("submit/simple-change", { content = ID .. " U2" })
+      assert.equal(1, answer.code)
+    end)
+
+    it("open a window, and go on with the same task", function()
+      p:set { dialect = "net", submit = { life = "done" } }
+      p:task(ID, { life = "upscaled_done" })
+      local _, asked = post("submit/action", { taskId = ID, customId = "MJ::CustomZoom::" .. UUID })
+      assert.equal(21, asked.code)
+      assert.same({ "MODAL", "MODAL" }, looks(asked.result, "status", 2))
+      local _, answer = post("submit/modal", { taskId = asked.result, prompt = "" })
+      assert.same({ 1, asked.result }, { answer.code, answer.result })
+      assert.same({ "SUCCESS" }, looks(asked.result, "status", 1))
+    end)
+
+    it("can be cancelled, and asked for their seed", function()
+      p:set { dialect = "plus" }
+      p:task(ID, { life = "stuck" })
+      assert.equal(200, (post("task/" .. ID .. "/cancel", {})))
+      assert.same({ "CANCEL" }, looks(ID, "status", 1))
+      p:set { dialect = "ts" }
+      local function seed() return request("/mj/task/" .. ID .. "/image-seed") end
+      assert.same({ 202, 202 }, { (seed()), (seed()) })
+      assert.truthy(select(2, seed()):find('"seed":"636646138"', 1, true))
+    end)
+
+    it("may be taken, and nobody hears of it", function()
+      p:set { submit = { fault = "done_rst", life = "done" } }
+      local status = post("submit/imagine", { prompt = "a cat" })
+      assert.is_nil(tonumber(status))
+      p:set { submit = { life = "done" } }
+      local _, answer = post("submit/imagine", { prompt = "a cat" })
+      assert.equal(200, (fetch(("%d"):format(tonumber(answer.result) - 1))))
+    end)
+  end)
+
+  describe("its image host", function()
+    it("has pictures by the ends of names", function()
+      for ending, sign in pairs {
+        png = "\x89PNG", jpg = "\xFF\xD8\xFF", gif = "GIF8", webp = "RIFF", none = "\x89PNG",
+      } do
+        local _, body = request("/attachments/a." .. ending .. "?ex=1&", { url = p.other_url })
+        assert.equal(sign, body:sub(1, #sign))
+      end
+    end)
+
+    it("has chains of redirects, and one to anywhere", function()
+      local status, _, headers = request("/hop/2/attachments/a.png")
+      assert.same({ 302, "/hop/1/attachments/a.png" }, { status, headers.location })
+      status, _, headers = request("/hop/1/attachments/a.png")
+      assert.same({ 302, "/attachments/a.png" }, { status, headers.location })
+      status, _, headers = request("/to/file%3A%2F%2F%2Fetc%2Fpasswd")
+      assert.same({ 302, "file:///etc/passwd" }, { status, headers.location })
+    end)
+
+    it("misbehaves apart from the API", function()
+      p:set { image = { status = 410 } }
+      assert.equal(410, (request "/attachments/a.png"))
+      assert.equal(200, (fetch(SKU)))
     end)
   end)
 

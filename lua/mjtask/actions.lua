@@ -27,7 +27,10 @@ local action_of_kind = { upsample = "UPSCALE", variation = "VARIATION", reroll =
 -- The buttons of a first grid, for servers without buttons (novicezk): what submit/change takes.
 local function change_of(query)
   if type(query) == "table" then
-    return action_of_kind[query.kind], query.index
+    local action, index = action_of_kind[query.kind], query.index
+    if action == "REROLL" then return action end
+    if index and (index < 1 or index > 4) then return nil end
+    return action, index and math.tointeger(index)
   end
   local letter, index = query:upper():match("^%s*([UV])([1-4])%s*$")
   if letter then return letter == "U" and "UPSCALE" or "VARIATION", math.tointeger(index) end
@@ -47,6 +50,9 @@ local function aim(call, task, query)
   if math.type(id) == "integer" then id = ("%d"):format(id) end
   local action, index = change_of(query)
   if call.client.row.change and action and #buttons.all(task) == 0 then
+    if action ~= "REROLL" and not index then
+      return nil, errors.new("ambiguous", "which one? The query has no index", { task = task })
+    end
     return "change", { taskId = id, action = action, index = index }
   end
   local button, err = buttons.find(task, query)
@@ -63,9 +69,10 @@ function actions.press(call, task, query)
   if not name then return nil, retry.complete(call, what) end
   local receipt, err = actions.submit(call, name, body.encode(what))
   local modal = call.settings.modal
-  if receipt or err.kind ~= "needs_input" or not modal or not err.id then return receipt, err end
+  local waiting = err and err.receipt -- err.id may be that of the task that was pressed
+  if not (modal and waiting and waiting.id) then return receipt, err end
   return actions.submit(call, "modal", body.encode {
-    taskId = err.id, prompt = modal.prompt or "", maskBase64 = modal.mask,
+    taskId = waiting.id, prompt = modal.prompt or "", maskBase64 = modal.mask,
   })
 end
 

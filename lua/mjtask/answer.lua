@@ -12,7 +12,7 @@ local quota_words = {
   "quota", "insufficient", "balance", "额度", "余额", "欠费", "次数已达上限",
 }
 local not_found_words = {
-  "task_no_found", "not found", "not exist", "not_exist", "未找到", "不存在", "找不到",
+  "task_no_found", "task_not_found", "not found", "not exist", "not_exist", "未找到", "不存在", "找不到",
 }
 local no_route_words = { "invalid url", "^route ", "cannot get", "cannot post", "no route" }
 
@@ -295,16 +295,19 @@ function answer.seed(value, facts, redact)
   local status = facts and facts.status or 200
   local code = type(value) == "table" and math.tointeger(tonumber(value.code))
   local good = status >= 200 and status < 300
-  local seed = good and code and as_id(value.result ~= nil and value.result or value.seed)
+  local pending = status == 202 or good and code == 22 -- the port's ways to say it
+  local seed = good and code and not pending
+    and as_id(value.result ~= nil and value.result or value.seed)
   if seed then return seed end
   local err = refusal(value, facts, redact)
-  err.pending = status == 202 or good and code == 22 or nil -- the port's way to say it
+  err.pending = pending or nil
   return nil, err
 end
 
 -- ---- images -------------------------------------------------------------------------------------
 
 local gone = { [403] = true, [404] = true, [410] = true }
+local YEAR_10000 = 253402300800 -- os.date raises for times that are far beyond it
 
 --- Reads the answer to a download: true, or the URL it was redirected to.
 function answer.image(value, facts, redact, url)
@@ -313,9 +316,13 @@ function answer.image(value, facts, redact, url)
   if facts.location then return facts.location end
   local time = tasks.expires(url)
   if gone[facts.status] then
-    local when = time and "; it expired " .. os.date("!%Y-%m-%d %H:%M UTC", time) or ""
+    local is_date = time and time < YEAR_10000
+    local when = is_date and "; it expired " .. os.date("!%Y-%m-%d %H:%M UTC", time) or ""
     return nil, errors.new("expired", "the image's URL is dead" .. when .. ". To fetch the task "
       .. "again does not renew it; a button of the task makes a new picture",
+      { status = facts.status })
+  elseif facts.status > 200 and facts.status < 300 then
+    return nil, errors.new("http", "the image host sent something else than the whole picture",
       { status = facts.status })
   end
   return nil, failure(value, facts, redact)

@@ -32,6 +32,9 @@ local function check_table(value, name, depth)
   end
   if length > 0 and count ~= length then error(("%s is a list with holes"):format(name), 0) end
   for key, inner in pairs(value) do
+    if length == 0 and not utf8.len(key) then
+      error(name .. " has a key that is not UTF-8", 0)
+    end
     local where = length > 0 and ("%s[%d]"):format(name, key) or ("%s.%s"):format(name, key)
     check_value(inner, where, depth + 1)
   end

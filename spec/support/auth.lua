@@ -36,7 +36,7 @@ auth.java, auth.ts, auth.php, auth["mj-api-secret"] = secret, secret, secret, se
 auth.net = net
 auth.go = go
 auth.raw = raw
-auth.bearer = bearer
+auth.bearer, auth.plus = bearer, bearer
 auth.none = function() return true end
 
 return auth

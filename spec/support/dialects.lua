@@ -4,9 +4,11 @@
 -- that a family has no words for is missing. `order` is the order of a task's keys; a family
 -- sends no others. `blank` is what it sends for what a task has not; what is not there either
 -- is left out. `ended` is laid over a task that failed or was cancelled. `spell` turns
--- a task of lives.lua into the family's shape.
+-- a task of lives.lua into the family's shape. `submits` are the names of its submits; what those
+-- answer, and the routes they go with, is in results.lua.
 
 local json = require "support.json"
+local results = require "support.results"
 
 local JSON = "application/json"
 local JSON_UTF8 = "application/json; charset=utf-8"
@@ -32,6 +34,7 @@ dialects.java = {
   },
   ended = { progress = "" },
   routes = { ["list-by-condition"] = true },
+  submits = words "imagine change simple-change blend describe",
   cases = {
     unknown = { 200, "" },
     unauthorized = { 401, "" },
@@ -42,6 +45,24 @@ dialects.java = {
       .. '"error":"Not Found","path":"{path}"}', JSON },
   },
 }
+
+-- As java, with buttons and with what needs them. Known by its documents only.
+dialects.plus = {
+  type = JSON,
+  order = words [[id action status prompt promptEn description state submitTime startTime
+    finishTime imageUrl progress failReason buttons properties customId emoji label type style]],
+  blank = {
+    startTime = null, finishTime = null, imageUrl = null, progress = null, failReason = null,
+    buttons = json.list,
+  },
+  ended = dialects.java.ended,
+  routes = {
+    ["list-by-condition"] = true, ["list-by-ids"] = true, cancel = true, ["image-seed"] = true,
+  },
+  submits = words [[imagine action modal blend describe shorten upload-discord-images]],
+  cases = {},
+}
+for name, row in pairs(dialects.java.cases) do dialects.plus.cases[name] = row end
 
 dialects.net = {
   type = JSON_UTF8,
@@ -58,7 +79,11 @@ dialects.net = {
     isCompleted = false,
   },
   ended = { progress = "", isCompleted = true },
-  routes = { ["list-by-condition"] = true, ["list-by-ids"] = true },
+  routes = {
+    ["list-by-condition"] = true, ["list-by-ids"] = true, cancel = true, ["image-seed"] = true,
+  },
+  submits = words [[imagine action modal blend describe shorten upload-discord-images edit edits
+    retexture video]],
   cases = {
     unknown = { 204, "" },
     unauthorized = { 401, "Authorization header missing.", TEXT },
@@ -96,7 +121,9 @@ dialects.go = {
     failReason = "", buttons = null, maskBase64 = "", properties = null,
   },
   ended = { progress = "100%" },
-  routes = { ["list-by-condition"] = true },
+  routes = { ["list-by-condition"] = true, ["image-seed"] = true },
+  submits = words [[imagine change simple-change action modal blend describe shorten
+    upload-discord-images edits video]],
   cases = {
     unknown = { 400, '{"description":"task_no_found ","type":"upstream_error","code":4}',
       JSON_UTF8 },
@@ -136,7 +163,9 @@ dialects.ts = {
     name]],
   blank = { progress = "0%" },
   ended = { progress = "" },
-  routes = { ["list-by-condition"] = true },
+  routes = { ["list-by-condition"] = true, ["image-seed"] = true },
+  seed_after = 2, -- as many times it is still looking for it
+  submits = words "imagine change simple-change action modal blend describe shorten edits",
   cases = {
     unknown = { 200, "null", JSON_UTF8 },
     unauthorized = { 401, '{"error":"Unauthorized"}', JSON_UTF8 },
@@ -173,6 +202,7 @@ dialects.php = {
   ended = { progress = "" },
   envelope = { '{"code":0,"msg":"ok","data":', "}" },
   routes = {},
+  submits = {}, -- under other paths than /mj/submit
   cases = {
     unknown = { 200, '{"code":404,"msg":"未找到任务","data":null}', JSON },
     unauthorized = { 200, '{"code":403,"msg":"403 Api Secret 错误"}', JSON },
@@ -204,5 +234,7 @@ function dialects.php.spell(task)
   end
   task.buttons = rows
 end
+
+for name, dialect in pairs(dialects) do results.add(dialect, name) end
 
 return dialects

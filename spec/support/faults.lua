@@ -38,10 +38,11 @@ function faults.stall_body(c, answer)
   c:hang()
 end
 
--- One byte each `every` seconds; 0: as fast as it goes, in segments of a byte.
+-- `bytes` (1) each `every` seconds; 0: as fast as it goes, in segments of so many.
 function faults.drip(c, answer, plan)
-  for byte in table.concat { wire(answer()) }:gmatch(".") do
-    c:send(byte)
+  local all, bytes = table.concat { wire(answer()) }, plan.bytes or 1
+  for from = 1, #all, bytes do
+    c:send(all:sub(from, from + bytes - 1))
     c:sleep(plan.every or 0.1)
   end
 end
@@ -51,6 +52,12 @@ faults.bytewise = { fault = "drip", every = 0 }
 -- Ends of connections ----------------------------------------------------------------------------
 
 function faults.rst(c)
+  c:reset()
+end
+
+-- It did what it was asked to do, and nobody hears of it.
+function faults.done_rst(c, answer)
+  answer()
   c:reset()
 end
 
@@ -202,6 +209,13 @@ faults.length_and_chunked = framed(
 function faults.two_lengths(c, answer)
   local head, body = wire(answer())
   c:send(head:gsub("\r\n", "\r\nContent-Length: 7\r\n", 1) .. body)
+  c:close()
+end
+
+-- As many bytes as its Content-Length says, but that is `by` (20) too few.
+function faults.length_too_small(c, answer, plan)
+  local out = answer()
+  c:send(connection.head(out, { "Content-Length: " .. #out.body - (plan.by or 20) }) .. out.body)
   c:close()
 end
 

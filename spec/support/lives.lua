@@ -27,6 +27,18 @@ for n = 1, 4 do
   lives.BUTTONS[n + 5] = button("V" .. n, "variation::" .. n .. "::" .. UUID)
 end
 
+-- Some of those of an upscaled picture; the last two open a window.
+lives.UPSCALED = {
+  button("Upscale (Subtle)", "upsample_v7_2x_subtle::1::" .. UUID .. "::SOLO", "upscale_1"),
+  button("Upscale (Creative)", "upsample_v7_2x_creative::1::" .. UUID .. "::SOLO", "upscale_1"),
+  button("Vary (Subtle)", "low_variation::1::" .. UUID .. "::SOLO", "🪄"),
+  button("Vary (Strong)", "high_variation::1::" .. UUID .. "::SOLO", "🪄"),
+  button("", "pan_left::1::" .. UUID .. "::SOLO", "⬅\u{FE0F}"),
+  button("Vary (Region)", "", "🖌\u{FE0F}"), button("Custom Zoom", "", "🔍"),
+}
+lives.UPSCALED[6].customId = "MJ::Inpaint::1::" .. UUID .. "::SOLO"
+lives.UPSCALED[7].customId = "MJ::CustomZoom::" .. UUID
+
 -- What every task has from the start; the prompt holds what servers escape differently.
 lives.BASE = {
   id = "{id}", action = "IMAGINE", prompt = "a <black> cat & a dog 🐈, 水墨", state = "",
@@ -82,11 +94,14 @@ lives.success = {
 }
 lives.short = { submitted, drawing(46), finished() }
 lives.done = { finished() }
+lives.upscaled = { submitted, finished { buttons = lives.UPSCALED } }
+lives.upscaled_done = { lives.upscaled[2] }
 lives.failure = { waiting, submitted, drawing(31), ended("FAILURE", "Banned prompt detected") }
 lives.cancel = { waiting, submitted, ended("CANCEL", "取消任务") }
 lives.modal = {
   submitted, { status = "MODAL", progress = "0%", description = "Waiting for window confirm" },
 }
+lives.window = { lives.modal[2] } -- what a submit that wants a modal has made
 lives.stuck = { drawing(85) }
 lives.stuck_submitted = { submitted }
 lives.unswept = {

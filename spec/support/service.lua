@@ -4,6 +4,8 @@ local cjson = require "cjson"
 local auth = require "support.auth"
 local dialects = require "support.dialects"
 local faults = require "support.faults"
+local images = require "support.images"
+local submits = require "support.submits"
 local tasks = require "support.tasks"
 
 local service = {}
@@ -14,6 +16,8 @@ local DEFAULTS = {
   auth = false,       -- a rule of auth.lua; else the dialect's own
   envelope = false,   -- tasks come in {"code":0,...,"data":}
   fault = false,      -- what every request gets: a plan, see below
+  submit = {},        -- what every submit gets: a plan, and life, pace, fields of its task
+  image = false,      -- what every request for an image gets: a plan
   script = {},        -- what the next requests get: a plan for each
 }
 
@@ -34,7 +38,8 @@ end
 
 -- Plans ------------------------------------------------------------------------------------------
 -- "pass", the name of a fault or of a dialect's case, or a table { fault =, case =, status =,
--- body =, type =, headers =, delay =, close = } with a fault's own arguments.
+-- body =, type =, headers =, delay =, close = } with a fault's own arguments. For submits also
+-- life, pace, fields of the task that is made, and result, queue, word of the answer.
 
 local function plan_of(wish)
   local plan = wish
@@ -51,6 +56,15 @@ local function plan_of(wish)
   return merged
 end
 
+-- Does it say more than what the task of a submit is like?
+local function is_plan(wish)
+  if type(wish) ~= "table" then return wish end
+  for name in pairs(wish) do
+    if name ~= "life" and name ~= "pace" and name ~= "fields" then return true end
+  end
+  return false
+end
+
 local function check_plan(wish, dialect)
   local plan = plan_of(wish)
   if plan.fault and not faults[plan.fault] then
@@ -63,7 +77,9 @@ end
 
 local function check_plans(holder, dialect)
   for _, wish in ipairs(holder.script or {}) do check_plan(wish, dialect) end
-  if holder.fault then check_plan(holder.fault, dialect) end
+  for _, name in ipairs { "fault", "submit", "image" } do
+    if holder[name] then check_plan(holder[name], dialect) end
+  end
 end
 
 function service.set(changes)
@@ -71,6 +87,8 @@ function service.set(changes)
   if not dialects[dialect] then error("no such dialect: " .. tostring(dialect), 0) end
   if changes.auth and not auth[changes.auth] then error("no such auth: " .. changes.auth, 0) end
   check_plans(changes, dialect)
+  local submitted = type(changes.submit) == "table" and changes.submit or {}
+  if submitted.life then tasks.states_of(submitted.life) end
   for name in pairs(changes) do
     if DEFAULTS[name] == nil then error("no such setting: " .. tostring(name), 0) end
   end
@@ -86,12 +104,31 @@ end
 
 -- Answers ----------------------------------------------------------------------------------------
 
--- The dialect's words for a case.
-local function say(case, request)
+-- What submits make, and what is said of it: the server's submit, under the plan.
+local function made_by(plan)
+  local made = { result = '"{id}"', queue = 3, word = "blood" }
+  for _, half in ipairs { type(settings.submit) == "table" and settings.submit or {}, plan } do
+    for name, value in pairs(half) do made[name] = value end
+  end
+  return made
+end
+
+-- The dialect's words for a case; {id} makes a task.
+local function say(case, request, plan, about)
   local row = dialects[settings.dialect].cases[case]
   if not row then return { status = 500, body = "no such case: " .. case, type = "text/plain" } end
-  local body = row[2]:gsub("{(%l+)}", { method = request.method, path = request.path })
-  return { status = row[1], body = body, type = row[3] }
+  local made = made_by(plan or {})
+  local words = {
+    method = request.method, path = request.path, task = about, queue = tostring(made.queue),
+    word = made.word, url = urls.other .. "/attachments/grid.webp",
+  }
+  local body = row[2]:gsub("{result}", function() return made.result end)
+    :gsub("{(%l+)}", function(word)
+      return word == "id" and submits.new_task(made, row.makes) or words[word]
+    end)
+  local headers = {}
+  for name, value in pairs(row.headers or {}) do headers[name] = value end
+  return { status = row[1], body = body, type = row[3], headers = headers }
 end
 
 local function fetch(request, id)
@@ -118,18 +155,19 @@ local function list(request, route)
   return { status = 200, body = "[" .. table.concat(found, ",") .. "]", type = dialect.type }
 end
 
--- Submits: none is taken yet.
-local function submit(request)
-  return say("no_route", request)
+local function submit(request, name, plan)
+  local dialect = dialects[settings.dialect]
+  local case, about = submits.take(request, name, dialect, made_by(plan))
+  return say(case, request, plan, about)
 end
 
--- A black pixel.
-local PIXEL = "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
-  .. "0000000a49444154789c636000000002000148afa4710000000049454e44ae426082"
+local function cancel(request, id, plan)
+  local dialect = dialects[settings.dialect]
+  return say(submits.cancel(id, dialect, settings.dialect), request, plan, id)
+end
 
-local function image()
-  local bytes = PIXEL:gsub("%x%x", function(hex) return string.char(tonumber(hex, 16)) end)
-  return { status = 200, body = bytes, type = "image/png" }
+local function seed(request, id, plan)
+  return say(submits.seed(id, dialects[settings.dialect]), request, plan, id)
 end
 
 -- Method, pattern of the path, handler, whether it needs no key.
@@ -137,8 +175,13 @@ local ROUTES = {
   { "GET", "/mj/task/([^/]+)/fetch$", fetch },
   { "POST", "/mj/task/(list%-by%-%l+)$", list },
   { "POST", "/mj/submit/([^/]+)$", submit },
-  { "GET", "/mj/image/([^/]+)$", image, true },
-  { "GET", "^/attachments/", image, true },
+  { "POST", "/mj/task/([^/]+)/cancel$", cancel },
+  { "GET", "/mj/task/([^/]+)/image%-seed$", seed },
+  { "GET", "/mj/image/([^/]+)$", images.picture, true },
+  { "GET", "^/attachments/", images.picture, true },
+  { "GET", "^/fault/[^/]+/attachments/", images.picture, true },
+  { "GET", "^/hop/", images.hop, true },
+  { "GET", "^/to/(.+)$", images.to, true },
 }
 
 local function unescape(text)
@@ -160,7 +203,7 @@ local function refusal(request)
   return not ok and (case or "unauthorized") or nil
 end
 
-local function ordinary(request)
+local function ordinary(request, plan)
   local route, part = route_of(request)
   if not route then
     local has_ui = dialects[settings.dialect].cases.web_ui
@@ -169,14 +212,14 @@ local function ordinary(request)
   end
   local case = not route[4] and refusal(request)
   if case then return say(case, request) end
-  return route[3](request, part)
+  return route[3](request, part, plan)
 end
 
 local function answer(plan, request)
   local out
-  if plan.case then out = say(plan.case, request)
+  if plan.case then out = say(plan.case, request, plan, select(2, route_of(request)))
   elseif plan.status or plan.body then out = { body = "" }
-  else out = ordinary(request)
+  else out = ordinary(request, plan)
   end
   for _, name in ipairs { "status", "body", "type" } do out[name] = plan[name] or out[name] end
   local words = { here = urls.here, other = urls.other, path = request.path }
@@ -189,14 +232,17 @@ local function answer(plan, request)
 end
 
 -- By the path /fault/NAME/..., else by the server's script, the task's script, the task's fault,
--- the server's fault.
+-- the server's submit or image, the server's fault.
 local function planned(request)
   local named = request.path:match("^/fault/([^/]+)/")
   if named then return plan_of(named) end
   local route, id = route_of(request)
-  local task = route and route[3] == fetch and tasks.find(id) or { script = {} }
+  local handler = route and route[3]
+  local task = handler == fetch and tasks.find(id) or { script = {} }
+  local own = handler == submit and is_plan(settings.submit) and settings.submit
+    or handler == images.picture and settings.image
   return plan_of(table.remove(settings.script, 1) or table.remove(task.script, 1)
-    or task.fault or settings.fault or "pass")
+    or task.fault or own or settings.fault or "pass")
 end
 
 function service.serve(connection, request)

@@ -1,5 +1,6 @@
 -- The tasks the proxy knows: which state a look shows, and that state as a dialect's text.
 
+local cjson = require "cjson"
 local dialects = require "support.dialects"
 local json = require "support.json"
 local lives = require "support.lives"
@@ -11,11 +12,17 @@ local known = {}     -- id -> task
 local writers = {}   -- dialect -> its JSON writer
 for name, dialect in pairs(dialects) do writers[name] = json.writer(dialect) end
 
+-- The states of a life, given by its name or as they are. Raises if there is none such.
+function tasks.states_of(life)
+  local states = type(life) == "table" and life or lives[life]
+  if type(states) ~= "table" or #states == 0 then error("no such life: " .. tostring(life), 0) end
+  return states
+end
+
 -- life: a name, or states of one's own. pace: "look" (each look goes on by one), or seconds.
 function tasks.define(id, definition)
   local life = definition.life or "success"
-  local states = type(life) == "table" and life or lives[life]
-  if type(states) ~= "table" or #states == 0 then error("no such life: " .. tostring(life), 0) end
+  local states = tasks.states_of(life)
   known[id] = {
     id = id, states = states, named = type(life) == "string", pace = definition.pace or "look",
     fields = definition.fields or {}, bare = definition.bare, dialect = definition.dialect,
@@ -32,12 +39,38 @@ function tasks.find(id)
   return known[id]
 end
 
+-- Another life for a task, from its beginning.
+function tasks.go_on(task, life)
+  task.states, task.named = tasks.states_of(life or "success"), type(life or "") == "string"
+  task.looks, task.since = 0, nil
+end
+
+local function state_now(task)
+  local steps = math.max(task.looks, 1)
+  if task.pace ~= "look" and task.since then
+    steps = (loop.now() - task.since) // task.pace + 1
+  end
+  return task.states[math.tointeger(math.min(steps, #task.states))]
+end
+
 local function current_state(task)
   task.looks = task.looks + 1
   task.since = task.since or loop.now()
-  local steps = task.looks
-  if task.pace ~= "look" then steps = (loop.now() - task.since) // task.pace + 1 end
-  return task.states[math.tointeger(math.min(steps, #task.states))]
+  return state_now(task)
+end
+
+-- A task's status and buttons, without a look.
+function tasks.peek(task)
+  local state = state_now(task)
+  if type(state) == "string" then
+    local ok, decoded = pcall(cjson.decode, state)
+    state = ok and type(decoded) == "table" and decoded or {}
+  end
+  local buttons = task.fields.buttons or state.buttons
+  return {
+    status = task.fields.status or state.status,
+    buttons = type(buttons) == "table" and buttons or {},
+  }
 end
 
 local function lay_over(under, over)
