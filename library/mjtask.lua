@@ -1,9 +1,9 @@
 ---@meta mjtask
 -- Types of the public interface, for editors (LuaCATS). Nothing here runs.
 
----@class mjtask.Task A task's own JSON, unknown fields included; null is absent.
+---@class mjtask.Task A task's own JSON, unknown fields included.
 ---@field id? string
----@field status? string NOT_START, SUBMITTED, IN_PROGRESS, SUCCESS, FAILURE, CANCEL, MODAL, or others
+---@field status? string SUCCESS, FAILURE, IN_PROGRESS …; an open set
 ---@field action? string
 ---@field progress? string such as "46%"
 ---@field prompt? string
@@ -18,7 +18,7 @@
 ---@field buttons? mjtask.Button[]
 ---@field properties? table
 ---@field [string] any
----@field button fun(self: mjtask.Task, query: string|mjtask.ButtonQuery): mjtask.Button?, mjtask.Error?
+---@field button fun(self, query: string|mjtask.ButtonQuery): mjtask.Button?, mjtask.Error?
 ---@field outcome fun(self: mjtask.Task): mjtask.Outcome?
 ---@field percent fun(self: mjtask.Task): number?
 ---@field images fun(self: mjtask.Task): string[]
@@ -47,10 +47,11 @@
 ---@field receipt? mjtask.Receipt with needs_input: of the task that waits for a modal
 
 ---@alias mjtask.Kind
----| "dns" | "connect" | "tls" | "timeout" | "stalled" | "http" | "auth" | "quota" | "rate_limited"
----| "not_found" | "redirect" | "decode" | "schema" | "too_large" | "busy" | "banned" | "rejected"
----| "unknown_fate" | "failed" | "cancelled" | "needs_input" | "no_button" | "ambiguous" | "no_image"
----| "unsupported" | "expired" | "not_image" | "io" | "aborted" | "closed"
+---| "dns" | "connect" | "tls" | "timeout" | "stalled" | "http" | "auth" | "quota"
+---| "rate_limited" | "not_found" | "redirect" | "decode" | "schema" | "too_large" | "busy"
+---| "banned" | "rejected" | "unknown_fate" | "failed" | "cancelled" | "needs_input"
+---| "no_button" | "ambiguous" | "no_image" | "unsupported" | "expired" | "not_image" | "io"
+---| "aborted" | "closed"
 
 ---@class mjtask.CallOptions
 ---@field timeout? number seconds for the whole call
@@ -86,7 +87,7 @@
 ---@field trace? fun(event: table)
 
 ---@class mjtask.Client
-local client = {}
+local client = {} -- luacheck: ignore 241
 
 ---@param id string|integer|table
 ---@param options? mjtask.CallOptions

@@ -60,20 +60,25 @@ int address_is_private (const struct sockaddr *address, socklen_t size) {
   return 1; /* no address of the Internet's */
 }
 
+/* "[…]": an IPv6 address, perhaps with a zone. What cannot be read is none of
+   the Internet's. */
+static int is_private_literal6 (const char *host) {
+  unsigned char ip[16];
+  char text[INET6_ADDRSTRLEN];
+  size_t length = strcspn(host + 1, "]%");
+  if (length >= sizeof text) return 1;
+  memcpy(text, host + 1, length);
+  text[length] = '\0';
+  return inet_pton(AF_INET6, text, ip) != 1 || is_private6(ip);
+}
+
 int address_is_private_host (const char *host) {
   static const char name[] = "localhost";
   size_t size = strlen(host), tail = sizeof name - 1;
-  unsigned char ip[16];
-  char text[INET6_ADDRSTRLEN];
-  if (size > 0 && host[size - 1] == '.') size--; /* "localhost." */
-  if (host[0] == '[') { /* an IPv6 address, perhaps with a zone */
-    size_t length = strcspn(host + 1, "]%");
-    if (length >= sizeof text) return 1;
-    memcpy(text, host + 1, length);
-    text[length] = '\0';
-    return inet_pton(AF_INET6, text, ip) != 1 || is_private6(ip);
-  }
+  unsigned char ip[4];
+  if (host[0] == '[') return is_private_literal6(host);
   if (inet_pton(AF_INET, host, ip) == 1) return is_private4(read4(ip));
+  if (size > 0 && host[size - 1] == '.') size--; /* "localhost." */
   if (size < tail || strncasecmp(host + size - tail, name, tail) != 0) return 0;
   return size == tail || host[size - tail - 1] == '.';
 }

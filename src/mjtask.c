@@ -65,6 +65,11 @@ static int transfer_gc (lua_State *L) {
   return 0;
 }
 
+static void set_boolean (lua_State *L, const char *name, int value) {
+  lua_pushboolean(L, value);
+  lua_setfield(L, -2, name);
+}
+
 static void set_text (lua_State *L, const char *name, const char *text,
                       size_t size) {
   lua_pushlstring(L, text, size);
@@ -91,8 +96,7 @@ static void push_facts (lua_State *L, const Transfer *transfer) {
   if (kind != NULL) {
     set_string(L, "kind", kind);
     set_string(L, "message", transfer_message(transfer));
-    lua_pushboolean(L, transfer->refused != REFUSED_NOT);
-    lua_setfield(L, -2, "refused");
+    set_boolean(L, "refused", transfer->refused != REFUSED_NOT);
   }
   if (transfer->status != 0) {
     lua_pushinteger(L, transfer->status);
@@ -121,8 +125,7 @@ static void note_rest (lua_State *L, const Transfer *transfer,
          transfer->body[blank] != '\0')
     blank++;
   if (blank == transfer->size) {
-    lua_pushboolean(L, 1);
-    lua_setfield(L, -2, "empty");
+    set_boolean(L, "empty", 1);
     return;
   }
   lua_pushfstring(L, "%s at byte %I", error->message,
@@ -132,16 +135,15 @@ static void note_rest (lua_State *L, const Transfer *transfer,
            transfer->size < EXCERPT ? transfer->size : EXCERPT);
 }
 
-/* The body as JSON; pushes its value, or nil. */
-static int decode_body (lua_State *L, Transfer *transfer, DecodeError *error) {
+/* Pushes the value of a JSON body and returns 1; or pushes nothing. Nothing
+   frees the body meanwhile: only __gc does, and who asked for it first, which is
+   us; and the transfer is on the stack. */
+static int decode_body (lua_State *L, const Transfer *transfer,
+                        DecodeError *error) {
   const DecodeOptions options = {SIZE_MAX, DECODE_MAX_DEPTH, 0, 0};
-  /* Nothing frees the body meanwhile: only __gc does, and who asked for it
-     first, which is us; and the transfer is on the stack. */
-  if (decode(L, transfer->body != NULL ? transfer->body : "", transfer->size,
-             &options, error))
-    return 1;
-  lua_pushnil(L);
-  return 0;
+  if (transfer->code != CURLE_OK || transfer->moved) return 0;
+  return decode(L, transfer->body != NULL ? transfer->body : "", transfer->size,
+                &options, error);
 }
 
 /* answer () --> value, facts
@@ -154,20 +156,23 @@ static int transfer_answer (lua_State *L) {
   DecodeError error = {"", 0};
   Transfer *transfer = luaL_checkudata(L, 1, TRANSFER);
   const int first = transfer->state == TRANSFER_TAKEN;
-  int decoded = 0;
   luaL_argcheck(L, first || transfer->state == TRANSFER_READ, 1,
                 "not handed out");
   lua_settop(L, 1);
   transfer->state = TRANSFER_READ;
-  if (first && transfer->code == CURLE_OK && !transfer->moved)
-    decoded = decode_body(L, transfer, &error);
-  else
-    lua_pushnil(L);
-  if (decoded && transfer->status == 200 && !lua_isnil(L, 2))
-    lua_pushnil(L);
+  if (first && decode_body(L, transfer, &error)) {
+    if (transfer->status == 200 && !lua_isnil(L, 2))
+      lua_pushnil(L);
+    else
+      push_facts(L, transfer);
+  }
   else {
+    lua_pushnil(L);
     push_facts(L, transfer);
-    if (!decoded) note_rest(L, transfer, &error);
+    if (first)
+      note_rest(L, transfer, &error);
+    else
+      set_boolean(L, "empty", 1);
   }
   if (first) transfer_release(transfer);
   return 2;

@@ -130,7 +130,7 @@ static CURLcode apply_proxy (CURL *easy, Transfer *transfer,
   if (proxy == NULL && !profile->images && !profile->secure) proxy = "";
   if (proxy != NULL) SET(CURLOPT_PROXY, proxy);
   if (request->guarded) SET(CURLOPT_NOPROXY, "");
-  transfer->guarded = request->guarded && proxy[0] == '\0';
+  transfer->guarded = request->guarded && (proxy == NULL || proxy[0] == '\0');
   return code;
 }
 

@@ -205,19 +205,22 @@ static const char *escape_image (const char *text, size_t size, char *out) {
   return NULL;
 }
 
+static int has_origin (const Parts *parts, const UrlBase *base) {
+  char origin[URL_MAX + 1];
+  return write_origin(parts, origin, sizeof origin) == base->origin &&
+         curl_strnequal(origin, base->text, base->origin);
+}
+
 const char *url_image (const UrlBase *base, const char *text, size_t size,
                        UrlImage *image) {
   Parts parts = {0};
-  char origin[URL_MAX + 1];
   const char *fault = escape_image(text, size, image->text);
   if (fault != NULL) return fault;
   fault = parse(image->text, &parts);
   if (fault == NULL) {
     image->secure = parts.secure;
     image->local = address_is_private_host(parts.host);
-    image->at_home =
-      write_origin(&parts, origin, sizeof origin) == base->origin &&
-      curl_strnequal(origin, base->text, base->origin);
+    image->at_home = has_origin(&parts, base);
   }
   free_parts(&parts);
   return fault;
