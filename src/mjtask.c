@@ -114,25 +114,25 @@ static void push_facts (lua_State *L, const Transfer *transfer) {
 /* stack: …, facts; adds what there is instead of a value. */
 static void note_rest (lua_State *L, const Transfer *transfer,
                        const DecodeError *error) {
+  const char *body = transfer->body;
+  const size_t size = body != NULL ? transfer->size : 0;
   size_t blank = 0;
   if (transfer->code != CURLE_OK) return;
-  if (transfer->moved && transfer->body != NULL) {
-    set_text(L, "location", transfer->body, transfer->size);
+  if (transfer->moved) {
+    set_text(L, "location", body, size);
     return;
   }
-  while (blank < transfer->size &&
-         strchr(" \t\r\n", transfer->body[blank]) != NULL &&
-         transfer->body[blank] != '\0')
+  while (blank < size && (body[blank] == ' ' || body[blank] == '\t' ||
+                          body[blank] == '\r' || body[blank] == '\n'))
     blank++;
-  if (blank == transfer->size) {
+  if (blank == size) {
     set_boolean(L, "empty", 1);
     return;
   }
   lua_pushfstring(L, "%s at byte %I", error->message,
                   (LUAI_UACINT)error->offset);
   lua_setfield(L, -2, "fault");
-  set_text(L, "excerpt", transfer->body,
-           transfer->size < EXCERPT ? transfer->size : EXCERPT);
+  set_text(L, "excerpt", body, size < EXCERPT ? size : EXCERPT);
 }
 
 /* Pushes the value of a JSON body and returns 1; or pushes nothing. Nothing

@@ -6,6 +6,7 @@ local errors = require "mjtask.errors"
 local retry = {}
 
 local BASE, CAP = 0.5, 8 -- seconds of the first and of the longest backoff
+local SLOP = 0.002 -- seconds: libcurl counts in milliseconds
 local OBEYED = 120 -- seconds of Retry-After that are waited for; after more the caller decides
 
 --- What all requests of one call have in common.
@@ -78,7 +79,7 @@ local function attempt(call, request, read)
   if not transfer then return nil, retry.timed_out(call) end
   local value, facts = transfer:answer()
   local result, err = read(value, facts, call.client.redact)
-  if err and err.kind == "timeout" and call.schedule.now() >= call.deadline then
+  if err and err.kind == "timeout" and call.schedule.now() >= call.deadline - SLOP then
     err = retry.timed_out(call)
   end
   retry.trace(call, {
