@@ -240,7 +240,7 @@ describe("a download that fails leaves no file: ", function()
     ["not found"] = { { status = 404, body = "This content is gone." }, "expired", 1 },
     ["gone"] = { { status = 410, body = "" }, "expired", 1 },
     ["gone, with a picture"] = { { status = 404, body = PNG, type = "image/png" }, "expired", 1 },
-    ["refused"] = { { status = 401, body = "" }, "auth", 1 },
+    ["refused"] = { { status = 401, body = "" }, "http", 1 },
     ["too many requests"] = { { status = 429, body = "" }, "rate_limited", 3 },
     ["a server's fault"] = { { status = 500, body = PNG, type = "image/png" }, "http", 3 },
     ["a page of 502"] = { "html_502", "http", 3 },
@@ -923,6 +923,17 @@ describe("downloads", function()
     local far = p.other_url .. "/hop/5/attachments/a.png"
     local err = fails_with("timeout", one:download(far, target, { timeout = 0.2 }))
     assert.is_true(err.elapsed >= 0.15 and err.elapsed < 1.2)
+    assert.same({}, listing())
+  end)
+
+  it("end a try that request_timeout long brings nothing", function()
+    p:set { image = { fault = "stall_body" } }
+    local one <close> = real { retries = 0, timeout = 60 }
+    local started = socket.gettime()
+    local err = fails_with("timeout", one:download(picture(), target, { request_timeout = 0.2 }))
+    assert.is_true(err.retryable)
+    local elapsed = socket.gettime() - started
+    assert.is_true(elapsed >= 0.2 and elapsed < 1.2, elapsed)
     assert.same({}, listing())
   end)
 

@@ -321,6 +321,9 @@ function answer.image(value, facts, redact, url)
     return nil, errors.new("expired", "the image's URL is dead" .. when .. ". To fetch the task "
       .. "again does not renew it; a button of the task makes a new picture",
       { status = facts.status })
+  elseif facts.status == 401 then
+    return nil, errors.new("http", "the image host wants to know who asks; it never gets the key",
+      { status = facts.status })
   elseif facts.status > 200 and facts.status < 300 then
     return nil, errors.new("http", "the image host sent something else than the whole picture",
       { status = facts.status })

@@ -15,27 +15,43 @@ local HOPS = 5 -- redirects that are followed
 local function seen_from_here(engine, url)
   local host, rest = url:match("^[Hh][Tt][Tt][Pp][Ss]?://([^/?#]+)(/mj/image/.*)$")
   host = host and host:match("^%[.*%]") or host and host:match("^[^:]*")
-  if host == "localhost" or host == "[::1]" or host and host:find("^127%.") then
+  if host == "localhost" or host == "[::1]" or host and host:find("^127%.[0-9.]+$") then
     return engine:base() .. rest
   end
   return url
 end
 
+-- Watches a transfer: tells of its progress, and ends it when nothing has come for too long. A
+-- large picture may take longer than an answer of the API, but not in silence.
+local function watch(call)
+  local schedule, settings = call.schedule, call.settings
+  local seen, since
+  return function()
+    seen, since = 0, schedule.now()
+  end, function(transfer)
+    local bytes, total = transfer:received()
+    if bytes ~= seen then
+      seen, since = bytes, schedule.now()
+      if settings.progress then
+        schedule:deliver(call.operation, settings.progress, bytes, total)
+      end
+    elseif schedule.now() - since >= settings.request_timeout then
+      return errors.new("timeout", ("nothing came for %g s"):format(settings.request_timeout))
+    end
+  end
+end
+
 -- One URL, tried as often as it is worth it. The result: true, or where it was moved to.
 local function fetch(call, url, file)
-  local progress = call.settings.progress
-  local seen = -1
-  local function report(transfer)
-    local bytes, total = transfer:received()
-    if bytes == seen or bytes == 0 then return end
-    seen = bytes
-    call.schedule:deliver(call.operation, progress, bytes, total)
-  end
+  local begin, tick = watch(call)
   return retry.request(call, {
     url = url, path = "(image)", file = file, max_body = call.settings.max_body,
-    limit = call.limit, -- a large picture may take longer than an answer of the API
-    begin = function() file:restart() end,
-    tick = progress and report,
+    limit = call.limit,
+    begin = function()
+      file:restart()
+      begin()
+    end,
+    tick = tick,
   }, function(value, facts, redact)
     return answer.image(value, facts, redact, url)
   end)

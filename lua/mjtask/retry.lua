@@ -75,10 +75,11 @@ local function attempt(call, request, read)
   retry.trace(call, { event = "request", path = request.path, attempt = call.attempts })
   if request.begin then request.begin() end
   local limit = request.limit or call.settings.request_timeout
-  local transfer = call.operation:send(request, limit, call.deadline, request.tick)
-  if not transfer then return nil, retry.timed_out(call) end
+  local transfer, err = call.operation:send(request, limit, call.deadline, request.tick)
+  if not transfer then return nil, err or retry.timed_out(call) end
   local value, facts = transfer:answer()
-  local result, err = read(value, facts, call.client.redact)
+  local result
+  result, err = read(value, facts, call.client.redact)
   if err and err.kind == "timeout" and call.schedule.now() >= call.deadline - SLOP then
     err = retry.timed_out(call)
   end
@@ -92,8 +93,8 @@ end
 --- Makes a request, and again while the failure is worth it and time and tries are left.
 --- `request` is what the engine takes, and: `once`, to be sent again only if not a byte of it went
 --- out; `limit`, seconds for one try (request_timeout); `begin()`, called before each try;
---- `tick(transfer)`, now and then during one. `read(value, facts, redact)` turns the answer into a
---- result, or nil and an error.
+--- `tick(transfer)`, now and then during one, may end it by an error. `read(value, facts, redact)`
+--- turns the answer into a result, or nil and an error.
 ---@param call mjtask.Call
 ---@return any? result
 ---@return mjtask.Error? err

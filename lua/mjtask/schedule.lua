@@ -225,7 +225,8 @@ end
 --- Inside an operation: does `request` (see the engine's start; with a file, its download) and
 --- returns the ended transfer; nil if `deadline` passed before one of max_inflight places was free.
 --- `limit` is what the exchange may take in seconds; it ends with the deadline in any case.
---- `tick(transfer)` is called now and then meanwhile.
+--- `tick(transfer)` is called now and then meanwhile; what it returns ends the exchange, and is
+--- returned behind a nil.
 function operation_methods:send(request, limit, deadline, tick)
   local owner = self.schedule
   if not wait_for_place(self, deadline) then return nil end
@@ -235,7 +236,11 @@ function operation_methods:send(request, limit, deadline, tick)
   repeat
     if tick and self.transfer then set_timer(owner, self, owner.now() + TICK) end
     local ended = coroutine.yield()
-    if tick then tick(transfer) end
+    local verdict = tick and tick(transfer)
+    if verdict and not ended then
+      stop_waiting(owner, self)
+      return nil, verdict
+    end
   until ended
   return transfer
 end
