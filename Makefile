@@ -85,7 +85,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
 # Debian's names. Another flavour of libcurl's headers is as good.
-PACKAGES      = make gcc libc6-dev pkg-config liblua5.4-dev lua5.4 lua-cjson lua-busted lua-socket \
+PACKAGES      = make gcc libc6-dev pkg-config liblua5.4-dev lua5.4 ca-certificates lua-cjson lua-busted lua-socket \
                 $(shell $(PKG_CONFIG) --exists libcurl 2>/dev/null || echo libcurl4-openssl-dev)
 LINT_PACKAGES = lua-check clang-format clang-tidy cppcheck
 

@@ -967,7 +967,7 @@ describe("downloads", function()
     end
     collectgarbage()
     collectgarbage()
-    assert.equal(before, count())
+    assert.equal(before, count(), table.concat(lines_of "ls -l /proc/$PPID/fd", "\n"))
     assert.equal(3, #listing())
   end)
 

@@ -282,6 +282,7 @@ describe("Retry-After", function()
 
   it("of ten years is the caller's business", function()
     assert.equal(315360000, gives_up("retry_after_decade", { timeout = 600 }).retry_after)
+    new() -- the first is paused now
     local err = gives_up("retry_after_far_date", { timeout = 600 })
     assert(err.retry_after > 315350000 and err.retry_after <= 315360000, err.retry_after)
   end)

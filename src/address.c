@@ -72,6 +72,17 @@ static int is_private_literal6 (const char *host) {
   return inet_pton(AF_INET6, text, ip) != 1 || is_private6(ip);
 }
 
+/* Does it end in a number? No name of the Internet does; but 2130706433 and
+   0x7f.1 are addresses to many a resolver, behind a proxy too. */
+static int ends_in_number (const char *host, size_t size) {
+  size_t start = size;
+  while (start > 0 && host[start - 1] != '.')
+    start--;
+  return start < size && host[start] >= '0' && host[start] <= '9' &&
+         (strspn(host + start, "0123456789") >= size - start ||
+          strncasecmp(host + start, "0x", 2) == 0);
+}
+
 int address_is_private_host (const char *host) {
   static const char name[] = "localhost";
   size_t size = strlen(host), tail = sizeof name - 1;
@@ -79,6 +90,7 @@ int address_is_private_host (const char *host) {
   if (host[0] == '[') return is_private_literal6(host);
   if (inet_pton(AF_INET, host, ip) == 1) return is_private4(read4(ip));
   if (size > 0 && host[size - 1] == '.') size--; /* "localhost." */
+  if (ends_in_number(host, size)) return 1;
   if (size < tail || strncasecmp(host + size - tail, name, tail) != 0) return 0;
   return size == tail || host[size - tail - 1] == '.';
 }

@@ -8,8 +8,8 @@
    link-local, multicast, reserved, or IPv6 around one of these? */
 int address_is_private (const struct sockaddr *address, socklen_t size);
 
-/* The same of a URL's host, if it is a literal address or a name of this
-   machine ("localhost", "x.localhost"); 0 for all other names. */
+/* The same of a URL's host, if it is a literal address, in whatever spelling,
+   or a name of this machine ("localhost", "x.localhost"); 0 for other names. */
 int address_is_private_host (const char *host);
 
 #endif

@@ -59,7 +59,7 @@ int engine_is_open (const Engine *engine);
 /* Is the caller a forked child? Then nothing here may be used but close. */
 int engine_is_forked (const Engine *engine);
 
-/* Starts a transfer, zeroed or cancelled, whose memory is the caller's: a
+/* Starts a transfer, zeroed, whose memory is the caller's: a
    download if the request has a file. It always ends: what cannot start has
    ended already when this returns. */
 void engine_start (Engine *engine, Transfer *transfer, const Request *request);

@@ -39,6 +39,7 @@ static int create (File *file) {
               O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd >= 0) {
       file->descriptor = fd + 1;
+      file->owner = getpid();
       return 0;
     }
     failure = errno;
@@ -54,7 +55,8 @@ int file_open (File *file, const char *path, int overwrite) {
   if (size == 0 || path[size - 1] == '/') return file->failure = EISDIR;
   if (lstat(path, &there) == 0) {
     if (S_ISDIR(there.st_mode)) return file->failure = EISDIR;
-    if (!overwrite) return file->failure = EEXIST;
+    if (!overwrite || !(S_ISREG(there.st_mode) || S_ISLNK(there.st_mode)))
+      return file->failure = EEXIST;
   }
   file->path = malloc(size + 1);
   if (file->path == NULL) return file->failure = ENOMEM;
@@ -62,9 +64,16 @@ int file_open (File *file, const char *path, int overwrite) {
   return file->failure = create(file);
 }
 
+/* A forked child must not touch what the parent writes. */
+static int check_owner (File *file) {
+  if (file->failure == 0 && file->owner != getpid()) file->failure = EPERM;
+  return file->failure;
+}
+
 int file_restart (File *file) {
   int fd = file->descriptor - 1;
   file->size = 0;
+  check_owner(file);
   if (file->failure == 0 &&
       (ftruncate(fd, 0) != 0 || lseek(fd, 0, SEEK_SET) != 0))
     file->failure = errno;
@@ -134,7 +143,9 @@ const char *file_check (const File *file) {
   if (has(head, "RIFF", 4) && has(head + 8, "WEBP", 4))
     return ends_riff(file) ? NULL : cut;
   /* AVIF, MP4, QuickTime; WebM: no end that could be told from a cut */
-  if (has(head + 4, "ftyp", 4) || has(head, "\x1A\x45\xDF\xA3", 4)) return NULL;
+  if (has(head + 4, "ftyp", 4) || has(head, "\x1A\x45\xDF\xA3", 4))
+    return file->framed ? NULL
+                        : "the end of the film cannot be told from a cut";
   return "the file is no picture";
 }
 
@@ -166,7 +177,7 @@ static void sync_folder (const char *path) {
 
 int file_commit (File *file, int overwrite) {
   int fd = file->descriptor - 1;
-  if (file->failure == 0 && fsync(fd) != 0) file->failure = errno;
+  if (check_owner(file) == 0 && fsync(fd) != 0) file->failure = errno;
   file->descriptor = 0;
   if (close(fd) != 0 && file->failure == 0) file->failure = errno;
   if (file->failure == 0 &&
@@ -183,7 +194,8 @@ int file_commit (File *file, int overwrite) {
 
 void file_release (File *file) {
   if (file->descriptor != 0) close(file->descriptor - 1);
-  if (file->temporary != NULL) unlink(file->temporary);
+  if (file->temporary != NULL && file->owner == getpid())
+    unlink(file->temporary);
   free(file->temporary);
   free(file->path);
   memset(file, 0, sizeof *file);

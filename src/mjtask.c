@@ -278,6 +278,8 @@ static void take_headers (lua_State *L, int options, Engine *engine) {
 
 static void check_proxy (lua_State *L, int options, const Engine *engine) {
   const char *proxy = engine->channels[CHANNEL_API].profile.proxy;
+  if (proxy != NULL && proxy[0] != '\0' && !url_is_proxy(proxy))
+    bad_field(L, "proxy", "is no URL of a proxy");
   if (proxy != NULL && proxy[0] != '\0' && !engine->base.secure &&
       !field_boolean(L, options, "allow_http"))
     bad_field(L, "proxy", "would be shown the key: the url is plain http");

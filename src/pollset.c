@@ -118,15 +118,18 @@ static int sync_slot (Pollset *set, int fd) {
 }
 
 int pollset_sync (Pollset *set) {
-  int failure = 0;
+  int failure = 0, failed = 0; /* the list of what is to be tried again */
   while (set->changed != 0) {
     int fd = set->changed - 1;
-    int code;
+    int code = sync_slot(set, fd);
     set->changed = set->slots[fd].next;
-    set->slots[fd].listed = 0;
-    code = sync_slot(set, fd);
-    if (code != 0) failure = code;
+    set->slots[fd].listed = code != 0;
+    if (code == 0) continue;
+    failure = code;
+    set->slots[fd].next = failed;
+    failed = fd + 1;
   }
+  set->changed = failed;
   return failure;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define LEAST_ROOM ((size_t)8 << 10) /* bytes of a first body buffer */
+#define PAGE_MAX ((size_t)64 << 10) /* bytes of what came in place of a file */
 #define IDLE_MAX 60L /* s a connection may rest before it counts as dead */
 #define LIFE_MAX 600L /* s a connection is used at all */
 
@@ -37,8 +38,10 @@ static int refuse (Transfer *transfer, Refusal why) {
 }
 
 static int keep (Transfer *transfer, const char *data, size_t count) {
-  if (count > transfer->cap - transfer->size)
-    return refuse(transfer, REFUSED_SIZE);
+  const size_t cap = transfer->file != NULL && transfer->cap > PAGE_MAX
+                       ? PAGE_MAX /* not the picture: a page about an error */
+                       : transfer->cap;
+  if (count > cap - transfer->size) return refuse(transfer, REFUSED_SIZE);
   if (!make_room(transfer, count)) return refuse(transfer, REFUSED_MEMORY);
   memcpy(transfer->body + transfer->size, data, count);
   transfer->size += count;
@@ -46,7 +49,8 @@ static int keep (Transfer *transfer, const char *data, size_t count) {
 }
 
 static int save (Transfer *transfer, const char *data, size_t count) {
-  if ((double)count > (double)transfer->cap - transfer->received)
+  if ((double)count > (double)transfer->cap - transfer->received ||
+      transfer->expected > (double)transfer->cap)
     return refuse(transfer, REFUSED_SIZE);
   if (file_write(transfer->file, data, count) != 0)
     return refuse(transfer, REFUSED_DISK);
@@ -66,6 +70,20 @@ static int is_for_file (Transfer *transfer) {
     if (length > 0) transfer->expected = (double)length;
   }
   return transfer->status == 200;
+}
+
+/* Does the head of a download's answer tell where the body ends? Without a
+   length, and not in chunks, the end of the connection could be a cut. */
+static size_t on_head (char *line, size_t one, size_t size, void *arg) {
+  Transfer *transfer = arg;
+  (void)one; /* always 1 */
+  if (size >= 5 && memcmp(line, "HTTP/", 5) == 0)
+    transfer->framed = size >= 6 && line[5] >= '2';
+  if (size > 18 && curl_strnequal(line, "transfer-encoding:", 18))
+    transfer->framed = 1;
+  if (size > 15 && curl_strnequal(line, "content-length:", 15))
+    transfer->framed = 1;
+  return size;
 }
 
 /* Anything but the count ends the transfer. */
@@ -150,7 +168,9 @@ static CURLcode apply_protocols (CURL *easy, const Profile *profile) {
   /* A name look-up that hangs must not hang us: its thread is left behind. */
   SET(CURLOPT_QUICK_EXIT, 1L);
 #endif
+#if LIBCURL_VERSION_NUM >= 0x075700 /* before, it would leave SIGPIPE to us */
   SET(CURLOPT_NOSIGNAL, 1L);
+#endif
   SET(CURLOPT_FOLLOWLOCATION, 0L);
   SET(CURLOPT_HTTP09_ALLOWED, 0L);
   SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
@@ -187,6 +207,10 @@ static CURLcode apply_options (CURL *easy, Transfer *transfer,
   SET(CURLOPT_ERRORBUFFER, transfer->error);
   SET(CURLOPT_WRITEFUNCTION, on_body);
   SET(CURLOPT_WRITEDATA, transfer);
+  if (request->file != NULL) {
+    SET(CURLOPT_HEADERFUNCTION, on_head);
+    SET(CURLOPT_HEADERDATA, transfer);
+  }
   SET(CURLOPT_OPENSOCKETDATA, transfer);
   SET(CURLOPT_URL, request->url);
   if (request->body != NULL) {
@@ -242,6 +266,7 @@ static void note_answer (Transfer *transfer, CURL *easy) {
   if (curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type) == CURLE_OK &&
       type != NULL)
     snprintf(transfer->type, sizeof transfer->type, "%s", type);
+  if (transfer->file != NULL) transfer->file->framed = transfer->framed;
   note_target(transfer, easy);
 }
 
@@ -328,6 +353,8 @@ const char *transfer_message (const Transfer *transfer) {
     return refusals[transfer->refused].message;
   if (transfer->code == CURLE_OUT_OF_MEMORY) /* as libcurl calls both */
     return "the answer's headers are too large, or there is no memory left";
+  if (curl_strnequal(transfer->error, "Unsupported proxy", 17))
+    return "the proxy is no URL of one"; /* which would be quoted */
   if (transfer->error[0] != '\0') return transfer->error;
   return curl_easy_strerror(transfer->code);
 }

@@ -66,6 +66,7 @@ typedef struct Transfer {
   size_t size, room, cap; /* bytes of body: there, allocated, allowed */
   File *file; /* as in Request */
   double received, expected; /* bytes for the file; expected 0: unknown */
+  int framed; /* the head told where the body ends */
   int guarded; /* as in Request */
   Refusal refused;
 

@@ -179,6 +179,16 @@ const char *url_base (const char *text, size_t size, UrlBase *base) {
   return fault;
 }
 
+int url_is_proxy (const char *text) {
+  CURLU *url = curl_url();
+  const int good =
+    url != NULL &&
+    curl_url_set(url, CURLUPART_URL, text,
+                 CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
+  curl_url_cleanup(url);
+  return good;
+}
+
 /* ---- image URLs ------------------------------------------------------------ */
 
 /* Copies it; file names may have letters beyond ASCII, which servers do not
@@ -205,6 +215,13 @@ static const char *escape_image (const char *text, size_t size, char *out) {
   return NULL;
 }
 
+static int is_ascii (const char *host) {
+  for (; *host != '\0'; host++) {
+    if (*host <= ' ' || *host > '~' || *host == '%') return 0;
+  }
+  return 1;
+}
+
 static int has_origin (const Parts *parts, const UrlBase *base) {
   char origin[URL_MAX + 1];
   return write_origin(parts, origin, sizeof origin) == base->origin &&
@@ -217,6 +234,9 @@ const char *url_image (const UrlBase *base, const char *text, size_t size,
   const char *fault = escape_image(text, size, image->text);
   if (fault != NULL) return fault;
   fault = parse(image->text, &parts);
+  /* Decoded, and by IDNA made ASCII, it may turn out to be an address. */
+  if (fault == NULL && !is_ascii(parts.host))
+    fault = "has a host that is not plain ASCII: write it as xn--";
   if (fault == NULL) {
     image->secure = parts.secure;
     image->local = address_is_private_host(parts.host);

@@ -30,6 +30,9 @@ int url_is_id (const char *id, size_t size);
 #define URL_JOINED (URL_MAX + 512)
 int url_join (const UrlBase *base, const char *path, size_t size, char *out);
 
+/* Could it be a proxy? What libcurl cannot read it quotes, password and all. */
+int url_is_proxy (const char *text);
+
 typedef struct UrlImage {
   char text[URL_IMAGE_MAX + 1]; /* as given, bytes beyond ASCII escaped */
   int local; /* the host is a private address or a name of this machine */

@@ -40,14 +40,13 @@ end
 
 -- The name and body of the submit that presses a button; or nil and why there is none.
 local function aim(call, task, query)
-  local outcome, id = tasks.outcome(task), rawget(task, "id")
+  local outcome, id = tasks.outcome(task), call.id -- the task itself may have none
   if not outcome then
     return nil, errors.new("no_button", ('the task is not done yet: its status is "%s"')
       :format(errors.printable(rawget(task, "status") or "", 40)), { task = task })
   elseif outcome ~= "success" then
     return nil, tasks.failure(task)
   end
-  if math.type(id) == "integer" then id = ("%d"):format(id) end
   local action, index = change_of(query)
   if call.client.row.change and action and #buttons.all(task) == 0 then
     if action ~= "REROLL" and not index then
@@ -76,7 +75,8 @@ function actions.press(call, task, query)
   })
 end
 
---- Cancels a task on the server (midjourney-proxy-plus, trueai).
+--- Cancels a task on the server (midjourney-proxy-plus, trueai). Tried again like a read: to cancel
+--- twice is to cancel.
 ---@param call mjtask.Call
 function actions.cancel(call)
   return retry.request(call, {

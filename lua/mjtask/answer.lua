@@ -69,7 +69,8 @@ local function classify(value, facts, text, code)
   local status = facts.status or 200
   if status >= 300 and status < 400 then return "redirect" end
   if is_retryable_status(status) then return "http", true end
-  if says(text, quota_words) then return "quota" end
+  local is_page = facts.type ~= nil and facts.type:find("html", 1, true) ~= nil
+  if not is_page and says(text, quota_words) then return "quota" end
   if status == 404 and is_no_route(value, facts, text) then return "unsupported" end
   if kind_of_status[status] == "http" and says(text, not_found_words) then return "not_found" end
   if status >= 400 then return kind_of_status[status] or "http" end
@@ -173,7 +174,7 @@ local lost_words = { "do_request_failed", "read_response_body_failed", "unmarsha
 -- Codes of a submit: novicezk's ReturnCode, trueai's, new-api's constants. The others go by words.
 local accepted_code = { [0] = true, [1] = true, [22] = true, [200] = true }
 local kind_of_submit_code = {
-  [3] = "not_found", [23] = "busy", [24] = "banned", [30] = "rate_limited",
+  [3] = "not_found", [23] = "busy", [30] = "rate_limited",
   [401] = "auth", [402] = "quota", [403] = "auth", [404] = "not_found", [429] = "rate_limited",
 }
 
@@ -186,14 +187,15 @@ local receipt_mt = {
 local function as_id(value)
   if math.type(value) == "float" then value = math.tointeger(value) end
   if math.type(value) == "integer" then return ("%d"):format(value) end
-  return type(value) == "string" and value:match("^[A-Za-z0-9%-._~]+$") or nil
+  if type(value) ~= "string" or #value > 128 or value == "." or value == ".." then return nil end
+  return value:match("^[A-Za-z0-9%-._~]+$")
 end
 
 -- `result` is one id, a number, a list, or ids joined by commas (trueai's PicReader::all).
 local function ids_of(result)
   local ids = {}
   if type(result) == "string" then
-    for part in result:gmatch("[^,]+") do ids[#ids + 1] = as_id(part:match("^%s*(.-)%s*$")) end
+    for part in result:gmatch("[^,]+") do ids[#ids + 1] = as_id(part:match("^%s*(%S+)%s*$")) end
   elseif type(result) == "table" then
     for _, part in ipairs(result) do ids[#ids + 1] = as_id(part) end
   else
@@ -226,9 +228,10 @@ local function kind_of_submit(value, facts, text, code)
   if status ~= 400 and status ~= 404 and status >= 300 then
     return classify(value, facts, text, code)
   end
+  if code == 24 then return "banned" end -- whose text may quote the prompt, with any word
   if says(text, lost_words) then return "unknown_fate" end
   if says(text, quota_words) then return "quota" end
-  if code ~= 24 and says(text, busy_words) then return "busy" end
+  if says(text, busy_words) then return "busy" end
   if kind_of_submit_code[code] then return kind_of_submit_code[code] end
   if status == 404 and not code then return classify(value, facts, text, code) end
   return says(text, not_found_words) and "not_found" or "rejected"
@@ -248,6 +251,13 @@ local function refusal(value, facts, redact)
   })
 end
 
+-- HTTP's status, the server's code, and whether the former is a good one.
+local function outline(value, facts)
+  local status = facts and facts.status or 200
+  local code = type(value) == "table" and math.tointeger(tonumber(value.code)) or nil
+  return status, code, status >= 200 and status < 300
+end
+
 --- Reads the answer to a submit.
 ---@param value any
 ---@param facts? table
@@ -259,10 +269,8 @@ function answer.receipt(value, facts, redact)
     if err.unsent then return nil, err end
     return nil, unknown_fate(err.message, facts)
   end
-  local status = facts and facts.status or 200
+  local status, code, good = outline(value, facts)
   if not is_explicit(status) then return nil, unknown_fate("HTTP " .. status, facts) end
-  local code = type(value) == "table" and math.tointeger(tonumber(value.code))
-  local good = status >= 200 and status < 300
   if good and not code then return nil, unknown_fate("it is no answer to a submit", facts) end
   if good and accepted_code[code] then return make_receipt(value, code) end
   if good and code == 21 then
@@ -281,9 +289,7 @@ end
 --- Reads the answer to a cancel: plus sends { code, description }, trueai an empty 200.
 function answer.cancelled(value, facts, redact)
   if facts and facts.kind then return nil, failure(value, facts, redact) end
-  local status = facts and facts.status or 200
-  local code = type(value) == "table" and math.tointeger(tonumber(value.code))
-  local good = status >= 200 and status < 300
+  local _, code, good = outline(value, facts)
   if good and (accepted_code[code] or facts and facts.empty) then return true end
   return nil, refusal(value, facts, redact)
 end
@@ -292,9 +298,7 @@ end
 --- extra field) while the server is still looking for it.
 function answer.seed(value, facts, redact)
   if facts and facts.kind then return nil, failure(value, facts, redact) end
-  local status = facts and facts.status or 200
-  local code = type(value) == "table" and math.tointeger(tonumber(value.code))
-  local good = status >= 200 and status < 300
+  local status, code, good = outline(value, facts)
   local pending = status == 202 or good and code == 22 -- the port's ways to say it
   local seed = good and code and not pending
     and as_id(value.result ~= nil and value.result or value.seed)

@@ -246,7 +246,9 @@ function methods:download(what, path, given)
   given = options.check_call(given, "download", 2)
   local url = type(what) == "table" and tasks.images(what)[1] or what
   if type(url) ~= "string" or url == "" then
-    return nil, errors.new("no_image", "the task has no picture", { task = what })
+    return nil, errors.new("no_image", "there is no picture to download", {
+      task = type(what) == "table" and what or nil,
+    })
   end
   return run(self, "download", given, nil, download.run, url, path)
 end

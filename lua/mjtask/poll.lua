@@ -12,10 +12,15 @@ local JITTER = 0.25 -- of the interval, to either side: clients must not march i
 local FAILURES = 5 -- failed looks in a row that end a wait
 local LAST_LOOK = 5 -- seconds for the one after a deadline that passed while nobody stepped
 
+-- A value that can be compared; servers may send anything.
+local function plain(value)
+  return (type(value) == "string" or type(value) == "number") and value or nil
+end
+
 -- Takes in what a look found. Only status and progress count: new-api sends another imageUrl with
 -- each answer. Returns whether it is news.
 local function notice(state, task)
-  local status, progress = rawget(task, "status"), rawget(task, "progress")
+  local status, progress = plain(rawget(task, "status")), plain(rawget(task, "progress"))
   local changed = state.task == nil or status ~= state.status or progress ~= state.progress
   state.task, state.status, state.progress = task, status, progress
   state.failures = 0

@@ -7,7 +7,7 @@ local retry = {}
 
 local BASE, CAP = 0.5, 8 -- seconds of the first and of the longest backoff
 local SLOP = 0.002 -- seconds: libcurl counts in milliseconds
-local OBEYED = 120 -- seconds of Retry-After that are waited for; after more the caller decides
+local OBEYED = 120 -- seconds of Retry-After that are waited for; who asks for more ends the call
 
 --- What all requests of one call have in common.
 ---@class mjtask.Call
@@ -69,7 +69,7 @@ local function sit_out_pause(call)
 end
 
 local function attempt(call, request, read)
-  local paused = sit_out_pause(call)
+  local paused = not request.file and sit_out_pause(call) -- an image host is somebody else
   if paused then return nil, paused end
   call.attempts = call.attempts + 1
   retry.trace(call, { event = "request", path = request.path, attempt = call.attempts })
@@ -105,8 +105,9 @@ function retry.request(call, request, read)
     if result ~= nil then return result end
     local now = call.schedule.now()
     local delay = err.retryable and pause_after(call, err, try)
-    if err.kind == "rate_limited" and delay then
-      call.client.paused_until = math.max(call.client.paused_until, now + delay)
+    if err.kind == "rate_limited" and not request.file then
+      local pause = delay or math.min(err.retry_after or 0, OBEYED)
+      call.client.paused_until = math.max(call.client.paused_until, now + pause)
     end
     local sent_once = request.once and not err.unsent
     if not delay or try == last or sent_once or now + delay >= call.deadline then

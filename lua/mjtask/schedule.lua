@@ -383,8 +383,10 @@ end
 --- coroutine that dies.
 ---@param operation mjtask.Operation
 function methods:await(operation)
+  local outer = self.nested
   local ok, problem = pcall(drive, self, operation)
   if not ok then
+    self.nested = outer
     operation:cancel("aborted")
     operation.abandoned = true
     error(problem, 0)

@@ -1,6 +1,8 @@
 -- Lua in a process of its own, with the paths of this one and an environment to order: the host's
 -- own MJTASK_ and proxy variables do not reach it.
 
+local shell = require "support.shell"
+
 local child = {}
 
 local HIDDEN = {
@@ -8,17 +10,6 @@ local HIDDEN = {
   "LUA_PATH_5_4", "LUA_CPATH_5_4", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy",
   "ALL_PROXY", "no_proxy", "NO_PROXY",
 }
-
-local function quoted(word)
-  return "'" .. word:gsub("'", [['\'']]) .. "'"
-end
-
-local function interpreter()
-  local first = 0
-  while arg and arg[first - 1] do first = first - 1 end
-  local name = arg and arg[first] or ""
-  return name:match("lua[%d.]*$") and name or "lua5.4"
-end
 
 --- Runs `script` and returns all that it printed, errors included, and its exit status.
 ---@param script string
@@ -31,8 +22,8 @@ function child.run(script, environment, around)
   for _, name in ipairs(HIDDEN) do words[#words + 1] = "-u " .. name end
   local given = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
   for name, value in pairs(environment or {}) do given[name] = value end
-  for name, value in pairs(given) do words[#words + 1] = name .. "=" .. quoted(value) end
-  words[#words + 1] = quoted(interpreter()) .. " -e " .. quoted(script) .. " 2>&1"
+  for name, value in pairs(given) do words[#words + 1] = name .. "=" .. shell.quoted(value) end
+  words[#words + 1] = shell.quoted(shell.interpreter()) .. " -e " .. shell.quoted(script) .. " 2>&1"
   local command = table.concat(words, " ")
   command = around and around:gsub("%%s", function() return command end) or command
   local pipe = assert(io.popen(command))
@@ -48,7 +39,7 @@ function child.directory()
   local pipe <close> = assert(io.popen("mktemp -d"))
   local path = pipe:read("l")
   assert(path and path:match("^/[^']+$"), "mktemp gave no directory")
-  return path, function() os.execute("rm -rf " .. quoted(path)) end
+  return path, function() os.execute("rm -rf " .. shell.quoted(path)) end
 end
 
 return child

@@ -1,21 +1,11 @@
 -- Processes for specs, with more to order than child.lua has: what stands before the command, and
 -- which program runs the script: an interpreter, or a C host compiled here.
 
+local shell = require "support.shell"
+
 local process = {}
 
 local folder -- made when first needed, removed when the specs end
-
-local function quoted(word)
-  return "'" .. tostring(word):gsub("'", [['\'']]) .. "'"
-end
-
--- The interpreter that runs the specs, if it is one.
-local function interpreter()
-  local first = 0
-  while arg and arg[first - 1] do first = first - 1 end
-  local name = arg and arg[first] or ""
-  return name:match "lua[%d.]*$" and name or "lua5.4"
-end
 
 --- Is the core built with sanitizers? They do not go with strace, and count what is left on
 --- purpose.
@@ -24,17 +14,17 @@ function process.is_sanitized()
 end
 
 function process.has(program)
-  return os.execute("command -v " .. quoted(program) .. " > /dev/null 2>&1") == true
+  return os.execute("command -v " .. shell.quoted(program) .. " > /dev/null 2>&1") == true
 end
 
 -- Removed by __gc when the state closes: busted has no hook for the end of all.
 local function scratch(name)
   if not folder then
     folder = setmetatable({ path = os.tmpname() }, {
-      __gc = function(self) os.execute("rm -r " .. quoted(self.path)) end,
+      __gc = function(self) os.execute("rm -r " .. shell.quoted(self.path)) end,
     })
     os.remove(folder.path)
-    assert(os.execute("mkdir -m 700 " .. quoted(folder.path)))
+    assert(os.execute("mkdir -m 700 " .. shell.quoted(folder.path)))
   end
   return folder.path .. "/" .. name
 end
@@ -49,9 +39,11 @@ local COLLECTOR = {
 local function environment(extra)
   local words = {
     "-u LUA_INIT", "-u LUA_INIT_5_4",
-    "LUA_PATH_5_4=" .. quoted(package.path), "LUA_CPATH_5_4=" .. quoted(package.cpath),
+    "LUA_PATH_5_4=" .. shell.quoted(package.path), "LUA_CPATH_5_4=" .. shell.quoted(package.cpath),
   }
-  for name, value in pairs(extra or {}) do words[#words + 1] = name .. "=" .. quoted(value) end
+  for name, value in pairs(extra or {}) do
+    words[#words + 1] = name .. "=" .. shell.quoted(value)
+  end
   return table.concat(words, " ")
 end
 
@@ -79,11 +71,11 @@ end
 ---@return number seconds
 function process.run(script, options)
   options = options or {}
-  local words = { quoted(process.file((COLLECTOR[os.getenv "MJTASK_GC"] or "") .. script)) }
-  for _, word in ipairs(options.args or {}) do words[#words + 1] = quoted(word) end
+  local words = { shell.quoted(process.file((COLLECTOR[os.getenv "MJTASK_GC"] or "") .. script)) }
+  for _, word in ipairs(options.args or {}) do words[#words + 1] = shell.quoted(word) end
   local command = ("exec 2>&1; %s; exec env %s %s %s %s"):format(
     options.shell or ":", environment(options.env), options.wrap or "",
-    options.runner or quoted(interpreter()), table.concat(words, " "))
+    options.runner or shell.quoted(shell.interpreter()), table.concat(words, " "))
   local now = require "socket".gettime
   local started = now()
   local pipe = assert(io.popen(command))
@@ -112,10 +104,11 @@ function process.host()
   local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$"
   -- Without the sanitizers' LD_PRELOAD, which would find leaks in the compiler.
   local pipe = assert(io.popen(("LD_PRELOAD= cc -std=c99 -O1 -g -Wall -Wextra -o %s %s %s "
-    .. "-Wl,-E -lpthread -ldl -lm 2>&1"):format(quoted(path), quoted(here .. "/host.c"), flags)))
+    .. "-Wl,-E -lpthread -ldl -lm 2>&1")
+    :format(shell.quoted(path), shell.quoted(here .. "/host.c"), flags)))
   local output = pipe:read "a"
   if not pipe:close() then return nil, "not run: cc says " .. output end
-  return quoted(path)
+  return shell.quoted(path)
 end
 
 return process

@@ -10,6 +10,7 @@ local ltn12 = require "ltn12"
 local socket = require "socket"
 local json = require "support.json"
 local literal = require "support.literal"
+local shell = require "support.shell"
 
 local START_SECONDS = 5
 local CONTROL_SECONDS = 10
@@ -20,18 +21,6 @@ local methods = {}
 local mt = { __name = "proxy", __index = methods }
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
-
--- The interpreter that runs the specs, if it is one.
-local function interpreter()
-  local first = 0
-  while arg and arg[first - 1] do first = first - 1 end
-  local name = arg and arg[first] or ""
-  return name:match("lua[%d.]*$") and name or "lua5.4"
-end
-
-local function quoted(word)
-  return "'" .. word:gsub("'", [['\'']]) .. "'"
-end
 
 local function read_ports(file)
   local input = io.open(file, "r")
@@ -54,7 +43,7 @@ end
 function proxy.start()
   local file = os.tmpname()
   local command = ("exec %s %s --report=%s"):format(
-    quoted(interpreter()), quoted(here .. "/server.lua"), quoted(file))
+    shell.quoted(shell.interpreter()), shell.quoted(here .. "/server.lua"), shell.quoted(file))
   local self = setmetatable({ process = assert(io.popen(command, "w")) }, mt)
   local ok, port, other = pcall(wait_for_ports, file)
   os.remove(file)
