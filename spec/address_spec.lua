@@ -54,6 +54,18 @@ local PUBLIC6 = {
 }
 
 describe("an image's address", function()
+  -- libcurl passes these on as they are, or as the address that IDNA makes of them.
+  it("is private in disguise, too", function()
+    for _, host in ipairs { "127.0.0.1.", "2130706433.", "0x7f.1.", "1.2.3.999", "0x7f000001." } do
+      assert.equal("private", verdict(host), host)
+    end
+    for _, host in ipairs { "①②⑦.0.0.1", "ｌｏｃａｌｈｏｓｔ", "169。254。169。254", "b%C3%BCcher.example" } do
+      assert.matches("^no_image.*ASCII", verdict(host))
+    end
+    assert.equal("allowed", verdict "cdn.1and1.example")
+    assert.equal("allowed", verdict "xn--bcher-kva.example")
+  end)
+
   for _, range in ipairs(RANGES4) do
     it(("is private from %s to %s"):format(range[1], range[2]), function()
       assert.equal("private", verdict(range[1]))

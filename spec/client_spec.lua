@@ -674,6 +674,18 @@ describe("a client", function()
       end
     end)
 
+    it("are no place for a proxy's password: one that is none is refused unquoted", function()
+      for _, proxy_url in ipairs {
+        "user:hunter2secret@127.0.0.1:999999", "user:hunter2secret@[::1",
+        "http://u:hunter2secret@:x",
+      } do
+        local message = refusal { url = "https://h.example", key = KEY, proxy = proxy_url }
+        assert(message, proxy_url .. " is taken")
+        starts(message, "options.proxy ")
+        assert.is_nil(message:find("hunter2", 1, true))
+      end
+    end)
+
     it("are refused where they are no strings", function()
       for _, headers in ipairs {
         { "X: y" }, { X = 1 }, { X = true }, { X = {} }, { [1.5] = "x" }, { [true] = "x" },

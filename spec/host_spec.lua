@@ -2,6 +2,7 @@
 -- system calls.
 
 local core = require "mjtask.core"
+local child = require "support.child"
 local process = require "support.process"
 local proxy = require "support.proxy"
 
@@ -277,6 +278,35 @@ describe("a host", function()
         exit(0)
       ]],
     }
+
+    for name, script in pairs {
+      ["collects"] = "file = nil collectgarbage() collectgarbage()",
+      ["closes the state"] = "os.exit(0, true)",
+      ["closes it"] = "file:close()",
+      ["begins it anew"] = "assert(not file:restart())",
+      ["commits it"] = "assert(not file:commit())",
+    } do
+      it("loses no download to a child that " .. name, function()
+        if not host then return pending(no_host) end
+        local folder, remove = child.directory()
+        local output, status = run_host("states", 1, [[
+          local folder = select(3, ...)
+          local file = assert(core.file(folder .. "/picture"))
+          local pid = fork()
+          if pid == 0 then
+            local ok, problem = pcall(function() ]] .. script .. [[ end)
+            if not ok then print(problem) end
+            exit(0)
+          end
+          wait(pid)
+          local names = io.popen("ls -A " .. folder):read "a"
+          print(names)
+        ]], { args = { folder } })
+        remove()
+        assert.matches("%.mjtask%-.*%.part", output)
+        assert.equal(0, status)
+      end)
+    end
 
     for name, script in pairs(CHILDREN) do
       it("loses nothing to a child that " .. name, function()

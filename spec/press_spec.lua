@@ -129,6 +129,15 @@ describe("press", function()
     end
   end)
 
+  it("names the task it was asked for, where the server's answer has no id", function()
+    p:task(ID, { life = { { id = proxy.absent, status = "SUCCESS", buttons = {
+      { customId = "MJ::JOB::upsample::1::u", label = "U1" },
+    } } }, bare = true })
+    mj:press(ID, "U1")
+    local sent = submits()
+    assert.same({ customId = "MJ::JOB::upsample::1::u", taskId = ID }, sent[1].body)
+  end)
+
   it("fetches what a receipt stands for", function()
     p:set { submit = { life = "done" } }
     local receipt = assert(mj:submit("imagine", { prompt = "a cat" }))

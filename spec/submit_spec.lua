@@ -605,6 +605,13 @@ describe("a submit and its client", function()
     assert.equal(1, #p:log())
   end)
 
+  it("reads ids in any text at once, however long it is", function()
+    local blanks = (" "):rep(200000)
+    p:set { script = { { body = '{"code":1,"result":"a' .. blanks .. 'b, ..,' .. ID .. '"}' } } }
+    local receipt = accepted(mj:submit("imagine", IMAGINE, { timeout = 5 }))
+    assert.same({ ID }, receipt.ids)
+  end)
+
   it("tells trace of it, without its body", function()
     local seen = {}
     local traced <close> = new { trace = function(event) seen[#seen + 1] = event end }
