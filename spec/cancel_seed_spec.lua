@@ -2,19 +2,16 @@
 
 local client = require "mjtask.client"
 local clock = require "support.clock"
-local errors = require "mjtask.errors"
 local proxy = require "support.proxy"
+local failed_with = require "support.fails_with"
 
 local KEY = "sk-0123456789abcdef"
 local ID = "1735030480000001"
 
 local p, mj, time
 
-local function fails_with(kind, value, err, ...)
-  assert.equal(0, select("#", ...))
-  assert.is_nil(value, "a value came")
-  assert.is_true(errors.is(err), "no error came: " .. tostring(err))
-  assert.equal(kind, err.kind, tostring(err))
+local function fails_with(...)
+  local err = failed_with(...)
   assert.equal(ID, err.id)
   return err
 end

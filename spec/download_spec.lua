@@ -4,13 +4,13 @@
 local child = require "support.child"
 local client = require "mjtask.client"
 local clock = require "support.clock"
-local errors = require "mjtask.errors"
 local lives = require "support.lives"
 local mjtask = require "mjtask"
 local pictures = require "support.pictures"
 local process = require "support.process"
 local proxy = require "support.proxy"
 local socket = require "socket"
+local failed_with = require "support.fails_with"
 
 local KEY = "sk-0123456789abcdef"
 local ID = "1735030480000001"
@@ -60,11 +60,8 @@ local function listing(path)
   return lines_of("ls -A '" .. (path or folder) .. "'")
 end
 
-local function fails_with(kind, path, err, ...)
-  assert.equal(0, select("#", ...))
-  assert.is_nil(path, "a path came")
-  assert.is_true(errors.is(err), "no error came: " .. tostring(err))
-  assert.equal(kind, err.kind, tostring(err))
+local function fails_with(...)
+  local err = failed_with(...)
   assert.is_nil(tostring(err):find(KEY, 1, true))
   return err
 end

@@ -9,6 +9,7 @@ local errors = require "mjtask.errors"
 local faults = require "support.faults"
 local mjtask = require "mjtask"
 local proxy = require "support.proxy"
+local fails_with = require "support.fails_with"
 
 local KEY = "sk-0123456789abcdef"
 local ID, OTHER = "1735030480000001", "1735030480000002"
@@ -34,13 +35,6 @@ local function bounded(limit, call)
   local took = core.now() - before
   assert(took < limit + SLACK, ("took %g s"):format(took))
   return task, err
-end
-
-local function fails_with(kind, task, err)
-  assert.is_nil(task, "a task came")
-  assert.is_true(errors.is(err), "no error came: " .. tostring(err))
-  assert.equal(kind, err.kind, tostring(err))
-  return err
 end
 
 local function fetch_with(plan, options)

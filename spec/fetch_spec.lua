@@ -5,6 +5,7 @@ local clock = require "support.clock"
 local errors = require "mjtask.errors"
 local mjtask = require "mjtask"
 local proxy = require "support.proxy"
+local fails_with = require "support.fails_with"
 
 local KEY = "sk-0123456789abcdef"
 local ID = "1735030480000001"
@@ -28,14 +29,6 @@ end
 -- The proxy's next answers to a fetch of ID: raw bodies, one each.
 local function will_send(...)
   p:task(ID, { life = { ... } })
-end
-
-local function fails_with(kind, task, err, ...)
-  assert.equal(0, select("#", ...))
-  assert.is_nil(task, "a task came")
-  assert.is_true(errors.is(err), "no error came: " .. tostring(err))
-  assert.equal(kind, err.kind, tostring(err))
-  return err
 end
 
 setup(function() p = proxy.start() end)

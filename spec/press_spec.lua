@@ -4,9 +4,9 @@
 local cjson = require "cjson"
 local client = require "mjtask.client"
 local clock = require "support.clock"
-local errors = require "mjtask.errors"
 local mjtask = require "mjtask"
 local proxy = require "support.proxy"
+local fails_with = require "support.fails_with"
 
 local KEY = "sk-0123456789abcdef"
 local ID = "1735030480000001"
@@ -21,14 +21,6 @@ local function new(options)
   options.url = options.url or p.url
   options.key = options.key or KEY
   return client.new(options, clock.new())
-end
-
-local function fails_with(kind, receipt, err, ...)
-  assert.equal(0, select("#", ...))
-  assert.is_nil(receipt, "a receipt came")
-  assert.is_true(errors.is(err), "no error came: " .. tostring(err))
-  assert.equal(kind, err.kind, tostring(err))
-  return err
 end
 
 -- The submits since the last look: { path =, body = } each.

@@ -3,8 +3,8 @@
 local client = require "mjtask.client"
 local clock = require "support.clock"
 local core = require "mjtask.core"
-local errors = require "mjtask.errors"
 local proxy = require "support.proxy"
+local fails_with = require "support.fails_with"
 
 local KEY = "sk-0123456789abcdef"
 local ID, OTHER = "1735030480000001", "1735030480000002"
@@ -22,13 +22,6 @@ local function new(options, chance)
   time = clock.new(chance)
   mj = client.new(options, time)
   return mj
-end
-
-local function fails_with(kind, task, err)
-  assert.is_nil(task, "a task came")
-  assert.is_true(errors.is(err), "no error came: " .. tostring(err))
-  assert.equal(kind, err.kind, tostring(err))
-  return err
 end
 
 local function near(expected, actual, about)

@@ -3,8 +3,8 @@
 local cjson = require "cjson"
 local client = require "mjtask.client"
 local clock = require "support.clock"
-local errors = require "mjtask.errors"
 local proxy = require "support.proxy"
+local fails_with = require "support.fails_with"
 
 local KEY = "sk-0123456789abcdef"
 local ID = "1735030480000001"
@@ -18,15 +18,6 @@ local function new(options)
   options.url = options.url or p.url
   options.key = options.key or KEY
   return client.new(options, clock.new())
-end
-
-local function fails_with(kind, receipt, err, ...)
-  assert.equal(0, select("#", ...))
-  assert.is_nil(receipt, "a receipt came")
-  assert.is_true(errors.is(err), "no error came: " .. tostring(err))
-  assert.equal(kind, err.kind, tostring(err))
-  assert.is_nil(err.unsent)
-  return err
 end
 
 local function accepted(receipt, err, ...)

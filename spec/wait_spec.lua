@@ -3,9 +3,9 @@
 local client = require "mjtask.client"
 local clock = require "support.clock"
 local core = require "mjtask.core"
-local errors = require "mjtask.errors"
 local mjtask = require "mjtask"
 local proxy = require "support.proxy"
+local fails_with = require "support.fails_with"
 
 local KEY = "sk-0123456789abcdef"
 local ID, OTHER = "1735030480000001", "1735030480000002"
@@ -28,14 +28,6 @@ local function new(options, own_clock)
   end
   mj = client.new(given, time)
   return mj
-end
-
-local function fails_with(kind, task, err, ...)
-  assert.equal(0, select("#", ...))
-  assert.is_nil(task, "a task came")
-  assert.is_true(errors.is(err), "no error came: " .. tostring(err))
-  assert.equal(kind, err.kind, tostring(err))
-  return err
 end
 
 local function near(expected, actual, about)
