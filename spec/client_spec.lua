@@ -316,6 +316,7 @@ describe("a client", function()
       ["a url that is none"] = { url = "ftp://example.com" },
       ["an unknown auth"] = { url = PLAIN, auth = "basic" },
       ["an auth that is no string"] = { url = PLAIN, auth = 1 },
+      ["a change that is no boolean"] = { url = PLAIN, change = "yes" },
       ["an interval that is a string"] = { url = PLAIN, interval = "5" },
       ["an interval of NaN"] = { url = PLAIN, interval = 0 / 0 },
       ["an interval below nothing"] = { url = PLAIN, interval = -1 },

@@ -77,7 +77,8 @@ void engine_cancel (Transfer *transfer);
 
 /* Ends a step's wait at `when` (monotonic seconds, infinite: never), and makes
    the descriptor readable then, or when libcurl has something to do, whichever
-   is sooner. To be called last, after steps and starts: it alone arms. */
+   is sooner. It alone arms the descriptor's timer: whose loop watches that has
+   to call it after steps and starts, too. */
 void engine_wake_at (Engine *engine, double when);
 
 /* The descriptor that is readable when engine_step has work; -1: none here. */

@@ -133,7 +133,8 @@ end
 --- What is wrong with a provider's row, which a script may have written; nil: nothing.
 function options.check_row(row)
   if type(row) ~= "table" then return "is no table" end
-  for name, known in pairs { url = text, auth = text, interval = of_both.interval } do
+  local fields = { url = text, auth = text, interval = of_both.interval, change = boolean }
+  for name, known in pairs(fields) do
     local fault = row[name] ~= nil and known(row[name])
     if fault then return ("has a %s that %s"):format(name, fault) end
   end
