@@ -84,6 +84,7 @@ function client.new(given, clock)
     redact = function(text) return engine:redact(text) end,
     row = row,
     settings = settings,
+    settings_of = {}, -- the same with what each method has by default, by its name
     paused_until = -math.huge, -- no request before this time: a server said 429
     closed = false,
     schedule = schedule.new {
@@ -115,7 +116,9 @@ end
 
 -- Runs `job(call, ...)` as an operation and blocks until it has ended.
 local function run(self, method, given, id, job, ...)
-  local settings = options.for_call(self.settings, given, method)
+  local settings = self.settings_of[method] or options.for_method(self.settings, method)
+  self.settings_of[method] = settings
+  settings = options.for_call(settings, given)
   local started = self.schedule.now()
   local call = {
     schedule = self.schedule, client = self, settings = settings, id = id, attempts = 0,

@@ -163,16 +163,22 @@ local of_methods = {
 }
 local of_other_methods = { timeout = 60, max_body = options.MAX_BODY }
 
---- What holds for a call of `method`: its options over the client's settings over the defaults.
+--- What holds for a method's calls that say nothing: the client's settings over the method's.
 ---@param settings table
----@param given? table
 ---@param method string
-function options.for_call(settings, given, method)
-  local merged = {}
-  for name, value in pairs(of_methods[method] or of_other_methods) do merged[name] = value end
-  for name, value in pairs(settings) do merged[name] = value end
-  for name, value in pairs(given or {}) do merged[name] = value end
-  return merged
+function options.for_method(settings, method)
+  local own = {}
+  for name, value in pairs(of_methods[method] or of_other_methods) do own[name] = value end
+  for name, value in pairs(settings) do own[name] = value end
+  return own
+end
+
+--- What holds for a call: its options over its method's.
+---@param settings table
+---@param given table
+function options.for_call(settings, given)
+  if next(given) == nil then return settings end
+  return setmetatable(given, { __index = settings }) -- ours: check_call made it
 end
 
 return options
