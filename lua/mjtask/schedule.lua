@@ -175,9 +175,12 @@ function methods:spawn(body, ...)
     woken = false, value = nil, -- while it ran
     abandoned = false, -- who awaited it left by an error
   }, operation_mt)
+  if self.closed then -- just now, perhaps while close walks over the operations
+    finish(self, operation, nil, self.closed)
+    return operation
+  end
   self.operations[operation] = true
-  if self.closed then finish(self, operation, nil, self.closed)
-  else resume(self, operation, operation, ...) end
+  resume(self, operation, operation, ...)
   return operation
 end
 
