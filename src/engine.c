@@ -128,6 +128,16 @@ static CURLMcode apply_multi (Channel *channel) {
   return code;
 }
 
+/* Does libcurl read its certificates from one file? */
+static int has_bundle (const Profile *profile) {
+  if (profile->cafile != NULL) return 1;
+#if LIBCURL_VERSION_NUM >= 0x075400
+  return curl_version_info(CURLVERSION_NOW)->cainfo != NULL;
+#else
+  return 0;
+#endif
+}
+
 static const char *open_channel (Engine *engine, ChannelName name) {
   Channel *channel = &engine->channels[name];
   Profile *profile = &channel->profile;
@@ -137,6 +147,7 @@ static const char *open_channel (Engine *engine, ChannelName name) {
   if (channel->multi == NULL || profile->share == NULL) return "out of memory";
   profile->images = name == CHANNEL_IMAGES;
   profile->secure = engine->base.secure;
+  profile->has_bundle = has_bundle(profile); /* asked once: it takes a while */
   profile->open_socket = open_socket;
   profile->close_socket = close_socket;
   profile->sockets = engine;

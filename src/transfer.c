@@ -105,16 +105,12 @@ static size_t on_body (char *data, size_t one, size_t count, void *arg) {
    instead of keeping it; both hold the same authorities. */
 static CURLcode apply_trust (CURL *easy, const Profile *profile) {
   CURLcode code = CURLE_OK;
-  const char *bundle = profile->cafile;
-#if LIBCURL_VERSION_NUM >= 0x075400
-  if (bundle == NULL) bundle = curl_version_info(CURLVERSION_NOW)->cainfo;
-#endif
   SET(CURLOPT_SSL_VERIFYPEER, 1L);
   SET(CURLOPT_SSL_VERIFYHOST, 2L);
   SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
   SET(CURLOPT_SHARE, profile->share);
   if (profile->cafile != NULL) SET(CURLOPT_CAINFO, profile->cafile);
-  if (bundle != NULL) SET(CURLOPT_CAPATH, NULL);
+  if (profile->has_bundle) SET(CURLOPT_CAPATH, NULL);
   return code;
 }
 

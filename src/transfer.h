@@ -18,6 +18,7 @@ typedef struct Profile {
   const char *user_agent;
   const char *proxy; /* NULL: as the environment says; "": none */
   const char *cafile; /* NULL: the system's */
+  int has_bundle; /* certificates come from a file, so no directory is needed */
   CURLSH *share; /* TLS sessions */
   int secure; /* the base URL is https */
   curl_opensocket_callback open_socket; /* is given the Transfer */
