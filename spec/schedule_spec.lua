@@ -55,9 +55,9 @@ local function send(operation, id, seconds)
   return task and task.id, facts
 end
 
--- Steps until `done()`.
+-- Steps until `done()`. The limit is no promise: it only tells a hang from a busy collector.
 local function step_until(s, done)
-  local deadline = core.now() + LIMIT
+  local deadline = core.now() + 60
   while not done() do
     assert(core.now() < deadline, "it does not end")
     s:step(0.1)
