@@ -139,7 +139,12 @@ describe("the schedule", function()
       assert_nothing_left(s)
     end)
 
-    it("come out sorted of 10,000 random inserts and cancels, and leave nothing", function()
+    -- A young collection visits every coroutine there is: when it runs at every chance, thousands
+    -- of them are visited thousands of times.
+    local COUNT = os.getenv "MJTASK_GC" and 1000 or 10000
+
+    it(("come out sorted of %d random inserts and cancels, and leave nothing"):format(COUNT),
+    function()
       local s, now = new_jumping()
       local random = generator(20261121)
       local live, last, woken, cancelled = {}, 0, 0, 0
@@ -155,7 +160,7 @@ describe("the schedule", function()
           woken = woken + 1
         end
       end
-      for n = 1, 10000 do
+      for n = 1, COUNT do
         -- Few different times, so that many are equal.
         live[#live + 1] = s:spawn(body, now() + random(random(2) == 1 and 5 or 1000))
         if random(3) == 1 then
@@ -177,8 +182,8 @@ describe("the schedule", function()
         if random(50) == 1 then s:step(0) end
       end
       step_until(s, function() return #s.timers == 0 end)
-      assert.is_true(cancelled > 2000)
-      assert.is_true(woken > 5000)
+      assert.is_true(cancelled > COUNT / 5)
+      assert.is_true(woken > COUNT / 2)
       for _, operation in ipairs(live) do
         assert(operation.ended)
         if operation.fault then error(operation.fault, 0) end
