@@ -14,8 +14,9 @@ function fifo.new()
 end
 
 function methods:push(value)
-  self.last = self.last + 1
-  self[self.last] = value
+  local last = self.last + 1
+  self[last] = value -- fails for lack of memory, or comes to count
+  self.last = last
 end
 
 --- The oldest value; nil if there is none.

@@ -51,7 +51,7 @@ end
 
 --- The entry that is due first, and when; nothing if there is none.
 function methods:first()
-  return self.items[1], self.due[1]
+  if self.count > 0 then return self.items[1], self.due[1] end
 end
 
 --- When an entry is due; nil if it is not in here.
@@ -64,8 +64,12 @@ end
 function methods:set(item, due)
   local place = self.place[item]
   if place then return settle(self, place, item, due) end
-  self.count = self.count + 1
-  rise(self, self.count, item, due)
+  place = self.count + 1
+  -- What may fail for lack of memory comes first. It is nothing to anybody until it is counted.
+  self.items[place], self.due[place] = false, due
+  self.place[item] = place
+  self.count = place
+  rise(self, place, item, due)
 end
 
 --- Takes an entry out, if it is in here.
