@@ -152,10 +152,10 @@ static const char *open_channel (Engine *engine, ChannelName name) {
   profile->close_socket = close_socket;
   profile->sockets = engine;
   if (curl_share_setopt(profile->share, CURLSHOPT_SHARE,
-                        CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK ||
-      apply_multi(channel) != CURLM_OK)
-    return "libcurl refuses its options";
-  return NULL;
+                        CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK)
+    return "out of memory";
+  return apply_multi(channel) == CURLM_OK ? NULL
+                                          : "libcurl refuses its options";
 }
 
 /* Nobody who downloads nothing pays for it. */

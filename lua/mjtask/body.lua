@@ -9,10 +9,7 @@ local LARGEST = 10 ^ 14 - 1 -- lua-cjson writes 14 digits
 local encoder -- our own: options of the shared instance are anybody's
 
 local function get_encoder()
-  if not encoder then
-    encoder = require "cjson".new()
-    encoder.encode_keep_buffer(false) -- a picture of megabytes need not stay
-  end
+  encoder = encoder or require "cjson".new()
   return encoder
 end
 
@@ -63,7 +60,12 @@ end
 ---@return string json
 function body.encode(value)
   check_value(value, "body", 1)
-  return get_encoder().encode(value)
+  local own = get_encoder()
+  -- A buffer of its own for each call lua-cjson would lose where Lua has no memory for the result.
+  own.encode_keep_buffer(true)
+  local json = own.encode(value)
+  own.encode_keep_buffer(false) -- a picture of megabytes need not stay
+  return json
 end
 
 -- ---- data URLs ----------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ local schedule = {}
 
 local TICK = 0.1 -- seconds between two reports of a transfer under way
 local NAP = 0.05 -- seconds that a host which watches no descriptor may sleep while one flies
-local LEVELS = 64 -- of calls; a step and the end of an operation need some fifteen
+local ENDING = 16 -- levels of calls that ending an operation takes, with some to spare
+local STEPPING = 64 -- those of a step; each error that is caught gives half of what is left back
 
 ---@class mjtask.Schedule
 local methods = {}
@@ -52,10 +53,10 @@ local function deepen(levels)
   if levels > 0 then deepen(levels - 1) end
 end
 
---- Raises if there is not the memory that it takes to end an operation, or to make a step. To be
---- called first, where either is asked for: then nothing has happened yet.
+--- Raises if there is not the memory that it takes to end an operation. To be called first, where
+--- that is asked for: then nothing has happened yet.
 function methods.brace()
-  deepen(LEVELS)
+  deepen(ENDING)
 end
 
 -- ---- operations ---------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ end
 --- there is no memory to start one; what fails later is told by its end.
 ---@return mjtask.Operation
 function methods:spawn(body, ...)
-  self.brace()
+  deepen(STEPPING)
   return launch(self, false, false, body, ...)
 end
 
@@ -206,7 +207,7 @@ end
 --- not wait, nor run user code, nor fail.
 ---@return mjtask.Operation
 function methods:spawn_with(conclude, body, ...)
-  self.brace()
+  deepen(STEPPING)
   return launch(self, false, conclude, body, ...)
 end
 
@@ -450,7 +451,7 @@ end
 ---@return boolean
 function methods:step(seconds, awaited)
   if self.closed then return false end
-  self.brace()
+  deepen(STEPPING)
   local ok, interrupted = pcall(move, self, seconds, awaited)
   if ok then return interrupted end
   if self.closed then return false end -- by a finalizer, in the middle of it

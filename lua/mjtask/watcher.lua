@@ -93,8 +93,9 @@ function watcher.new(call, ids, fetch, each)
   }
   state.watch = watch.new(call, fetch, function(...) tell(state, ...) end)
   for _, id in ipairs(ids) do state.watch:add(id) end
+  local self = setmetatable({ state = state }, mt) -- before there is anything to be closed
   launch(state)
-  return setmetatable({ state = state }, mt)
+  return self
 end
 
 -- Waits until another task has ended, or the watch.
@@ -148,7 +149,7 @@ function methods:close()
   state.closed = true
   state.ended = nothing
   local operation = state.operation
-  if operation.ended then return end
+  if not operation or operation.ended then return end
   operation.abandoned = true
   operation:cancel "aborted"
   state.call.schedule:tell_host()
