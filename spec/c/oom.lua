@@ -53,6 +53,11 @@ local function check_rest(mj)
   assert(schedule.deliveries:is_empty(), "a delivery is left")
 end
 
+-- How many descriptors are open, and one more; 0: unknown here.
+local function descriptors()
+  return #(oom.files "/proc/self/fd" or {})
+end
+
 -- The outcome of an attempt: right, or a failure that names its reason.
 local function check_outcome(operation, subject, status, refused, ...)
   if status ~= "ok" then
@@ -72,6 +77,7 @@ end
 local function new_client(operation)
   local given = {
     url = p.url, key = "sk-0123456789abcdef", retries = 1, headers = { ["X-Kind"] = "test" },
+    timeout = 60, request_timeout = 5,
   }
   for name, value in pairs(operation.options or {}) do given[name] = value end
   return client.new(given, clock.new())
@@ -92,7 +98,7 @@ end
 -- One request for memory is refused; and the next time there is enough. Returns whether it came to
 -- that request.
 local function try(operation, source, mode, skipped)
-  local before = oom.descriptors()
+  local before = descriptors()
   local subject = new_subject(operation, source == "lua")
   collectgarbage()
   collectgarbage "stop"
@@ -116,7 +122,7 @@ local function try(operation, source, mode, skipped)
   if operation.finish then operation.finish(subject) end
   subject, mj = nil, nil
   collectgarbage()
-  local after = oom.descriptors()
+  local after = descriptors()
   assert(after == before, ("descriptors: %d, before %d"):format(after, before))
   return refused > 0
 end
@@ -144,7 +150,7 @@ for n = 2, #arg do wanted[arg[n]] = true end
 
 for _, operation in ipairs(operations) do
   if not next(wanted) or wanted[operation.name] then
-    local started = os.time()
+    local started, before = os.clock(), cases
     local counts = {}
     for _, source in ipairs { "lua", "cold lua", "c", "cold c" } do
       for _, mode in ipairs { "once", "point", "on" } do
@@ -157,7 +163,8 @@ for _, operation in ipairs(operations) do
       faults = faults + 1
       print("  FAULT " .. operation.name .. " leaks")
     end
-    print(("%-16s %s  %d s"):format(operation.name, table.concat(counts, " "), os.time() - started))
+    print(("%-24s %s  %d cases, %.1f s"):format(operation.name, table.concat(counts, " "),
+      cases - before, os.clock() - started))
   end
 end
 

@@ -178,9 +178,8 @@ local function prepare_folder(s)
 end
 
 local function check_folder(s)
-  local pipe <close> = assert(io.popen("ls -A '" .. s.folder .. "'"))
-  local names = pipe:read "a"
-  assert(names == "" or names == "a.png\n", names)
+  local names = table.concat(oom.files(s.folder), " ")
+  assert(names == "" or names == "a.png", names)
   assert(names == "" or read(s.target) == pictures.of "a.png", "a part of a picture")
 end
 
