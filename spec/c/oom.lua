@@ -17,11 +17,21 @@ local proxy = require "support.proxy"
 local operations = require "operations"
 
 local PATIENCE = 200 -- steps that whatever is left may take
-local SHOWN = 5 -- faults told of one operation
+local SHOWN, MOST = 5, 100 -- faults of one variant that are told, and after which it is given up
 
 local p = proxy.start()
 local folder, remove = child.directory "/dev/shm" -- where a file is durable at once
 local faults, cases = 0, 0
+
+-- What the states of their own are given: the server, and our modules compiled.
+local given = ("return { url = %q, modules = {"):format(p.url)
+for name, searched in pairs(package.loaded) do
+  local path = name:find "^mjtask" and package.searchpath(name, package.path)
+  if path and searched then
+    given = given .. ("[%q] = %q,"):format(name, string.dump(assert(loadfile(path))))
+  end
+end
+given = given .. "} }"
 
 -- ---- what must hold -----------------------------------------------------------------------------
 
@@ -127,23 +137,42 @@ local function try(operation, source, mode, skipped)
   return refused > 0
 end
 
+-- The same in a state of its own, which is closed then.
+local function try_state(operation, source, mode, skipped)
+  local before = descriptors()
+  p:reset()
+  if operation.prepare then operation.prepare { p = p } end
+  local status, refused, problem = oom.state(source, mode, skipped, operation.text, given)
+  assert(status == "ok" or refused > 0 and says_memory(problem), problem)
+  local after = descriptors()
+  assert(after == before, ("descriptors: %d, before %d"):format(after, before))
+  return refused > 0
+end
+
 local function try_all(operation, source, mode)
-  local skipped, shown = operation.first or 0, 0
+  local skipped, shown = 0, 0
+  local once = operation.text and try_state or try
   repeat
-    local ok, refused = xpcall(try, debug.traceback, operation, source, mode, skipped)
+    local ok, refused = xpcall(once, debug.traceback, operation, source, mode, skipped)
     cases = cases + 1
     if not ok then
       faults, shown = faults + 1, shown + 1
       if shown <= SHOWN then
         print(("  FAULT %s, %s, %s, %d: %s"):format(operation.name, source, mode, skipped, refused))
       end
-      refused = true
-      if shown > 200 then break end
     end
-    skipped = skipped + 1
-  until not refused
+    skipped = skipped + (operation.stride or 1)
+  until ok and not refused or shown > MOST
   return skipped - 1
 end
+
+local VARIANTS = {
+  { "lua", "point" }, { "lua", "on" },
+  { "cold lua", "once" }, { "cold lua", "point" }, { "cold lua", "on" },
+  { "c", "once" }, { "c", "on" },
+}
+local OF_STATES = { { "lua", "once" }, { "lua", "point" }, { "lua", "on" }, { "c", "once" }, { "c", "on" } }
+local OF_ENDS = { { "lua", "end" }, { "c", "end" } }
 
 local wanted = {}
 for n = 2, #arg do wanted[arg[n]] = true end
@@ -152,12 +181,8 @@ for _, operation in ipairs(operations) do
   if not next(wanted) or wanted[operation.name] then
     local started, before = os.clock(), cases
     local counts = {}
-    for _, source in ipairs { "lua", "cold lua", "c", "cold c" } do
-      for _, mode in ipairs { "once", "point", "on" } do
-        if mode ~= "point" or source:find "lua" then
-          counts[#counts + 1] = try_all(operation, source, mode)
-        end
-      end
+    for _, variant in ipairs(operation.ends and OF_ENDS or operation.text and OF_STATES or VARIANTS) do
+      counts[#counts + 1] = try_all(operation, table.unpack(variant))
     end
     if oom.leaks() then
       faults = faults + 1

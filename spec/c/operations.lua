@@ -13,6 +13,7 @@
 -- notes for itself must take no memory.
 
 local mjtask = require "mjtask"
+local timer = require "mjtask.loop.timer"
 local pictures = require "support.pictures"
 
 local SKU, PAWMAAS = "1735030480754475", "1724963337114767"
@@ -290,5 +291,245 @@ by_callback(press, function(s, done) return s.mj:press(SKU, "U1", done) end)
 by_callback(download, function(s, done)
   return s.mj:download(s.p.other_url .. "/hop/1/attachments/a.png", s.target, done)
 end)
+
+add {
+  name = "watch by callback", calls_back = true,
+  prepare = function(s)
+    watch.prepare(s)
+    s.handle, s.over = false, 0
+    s.each = function(id, task, err)
+      if id then see(s, id, task, err) else s.over = s.over + 1 end
+    end
+  end,
+  run = function(s)
+    s.handle = s.mj:watch(WATCHED, { progress = ignore }, s.each)
+    drive(s)
+  end,
+  good = function(s)
+    assert(s.over == 1)
+    watch.good(s)
+  end,
+  fair = function(s)
+    assert(s.over == 1)
+    watch.fair(s)
+  end,
+  told = function(s)
+    local count = 0
+    for _, id in ipairs(WATCHED) do count = count + (s.seen[id] and 1 or 0) end
+    if not s.handle then return assert(s.over == 0 and count == 0, "told, though it did not start") end
+    assert(s.over == 1, "the end was told " .. s.over .. " times")
+  end,
+}
+
+-- A callback that makes a plain call.
+local nested = by_callback({
+  name = "fetch twice", good = function(s, task, err)
+    is_task(SKU)(s, task, err)
+    is_task(PAWMAAS)(s, s.inner)
+  end,
+}, function(s, done)
+  s.inner = false
+  return s.mj:fetch(SKU, function(task, err)
+    done(task, err)
+    s.inner = s.mj:fetch(PAWMAAS)
+  end)
+end)
+nested.fair = function(s, task, err) assert(task or says_memory(err), err) end
+
+-- ---- what is under way, and ends ----------------------------------------------------------------
+
+local function lift(s, count) -- so that requests are under way
+  for _ = 1, count do s.mj:step(0.002) end
+end
+
+add {
+  name = "cancel a callback's", calls_back = true,
+  prepare = function(s)
+    new_notes(s)
+    defined { life = "done", script = { { delay = 0.01 } } }(s)
+    s.handle = s.mj:fetch(ID, s.done)
+    lift(s, 2)
+  end,
+  run = function(s)
+    s.handle:cancel()
+    drive(s)
+    return s.value, s.err
+  end,
+  good = is_error "aborted", told = check_told,
+}
+
+local function start_some(s)
+  defined({ life = "stuck" }, { life = "done", fault = "stall" })(s)
+  s.calls = { 0, 0, 0, 0 }
+  local function count(n, ending)
+    return function(id)
+      if not (ending and id) then s.calls[n] = s.calls[n] + 1 end
+    end
+  end
+  s.mj:fetch(OTHER, count(1))
+  s.mj:wait(ID, { interval = 1000, max_interval = 1000 }, count(2))
+  s.watcher = s.mj:watch({ ID, OTHER, SKU }, count(3, true))
+  s.mj:fetch(OTHER, count(4))
+  s.loop = s.mj:watch { ID, OTHER }
+  lift(s, 3)
+end
+
+add {
+  name = "close", options = { max_inflight = 2 },
+  prepare = start_some,
+  run = function(s) s.mj:close() end,
+  good = function(s) assert(s.mj.closed) end,
+  after = function(s)
+    s.mj:close()
+    for n, calls in ipairs(s.calls) do
+      assert(calls == 1, ("callback %d was told %d times"):format(n, calls))
+    end
+    assert(s.watcher:done())
+  end,
+}
+
+add {
+  name = "collect", options = { max_inflight = 2 },
+  prepare = start_some,
+  run = function(s)
+    s.mj, s.watcher, s.loop = false, false, false
+    collectgarbage()
+    collectgarbage()
+  end,
+  good = function(s)
+    for _, calls in ipairs(s.calls) do assert(calls == 0) end
+  end,
+}
+
+add {
+  name = "hint",
+  prepare = function(s)
+    defined({ life = "short" }, { life = "short" })(s)
+    new_notes(s)
+    s.mj:wait(ID, { interval = 100, max_interval = 100 }, s.done)
+    s.mj:watch({ OTHER }, { interval = 100, max_interval = 100 }, ignore)
+    lift(s, 5)
+  end,
+  run = function(s)
+    s.mj:hint(ID)
+    s.mj:hint(OTHER)
+  end,
+  good = ignore,
+  after = function(s)
+    drive(s)
+    assert(s.calls == 1 and s.value.id == ID, s.err)
+  end,
+}
+
+add {
+  name = "add to a watch",
+  prepare = function(s)
+    defined({ life = "short" }, { life = "short" })(s)
+    s.added = false
+    s.watcher = s.mj:watch { ID }
+    lift(s, 3)
+  end,
+  run = function(s)
+    s.watcher:add(OTHER)
+    s.added = true
+  end,
+  good = ignore,
+  after = function(s)
+    local seen = {}
+    for id, task, err in s.watcher do seen[id] = assert(task, err) end
+    assert(seen[ID] and (seen[OTHER] ~= nil) == s.added, "another number than were added")
+  end,
+}
+
+add {
+  name = "close a watch",
+  prepare = function(s)
+    defined({ life = "stuck" }, { life = "done", fault = "stall" })(s)
+    s.watcher = s.mj:watch { ID, OTHER }
+    lift(s, 3)
+  end,
+  run = function(s) s.watcher:close() end,
+  good = function(s) assert(s.watcher() == nil) end,
+  after = function(s) s.watcher:close() end,
+}
+
+add {
+  name = "forget a watch",
+  prepare = function(s)
+    defined({ life = "stuck" }, { life = "done", fault = "stall" })(s)
+    s.watcher = s.mj:watch { ID, OTHER }
+    lift(s, 3)
+  end,
+  run = function(s)
+    s.watcher = false
+    collectgarbage()
+  end,
+  good = ignore,
+  after = function() collectgarbage() end,
+}
+
+-- ---- in a host's loop ---------------------------------------------------------------------------
+
+add {
+  name = "fetch parked", options = { loop = timer.loop(function() coroutine.yield() end) },
+  run = function(s)
+    local thread = coroutine.wrap(function()
+      return true, s.mj:fetch(SKU)
+    end)
+    repeat
+      local ended, task, err = thread()
+    until ended
+    return task, err
+  end,
+  good = is_task(SKU),
+}
+
+-- ---- in a state of its own ----------------------------------------------------------------------
+
+add {
+  name = "require the core",
+  text = [[
+    return function() return require "mjtask.core" end,
+      function() assert(require "mjtask.core".decode "1" == 1) end
+  ]],
+}
+
+add {
+  name = "require", stride = 11,
+  text = [[
+    return function() return require "mjtask" end,
+      function() assert(require "mjtask".decode '{"id":"1"}'.id == "1") end
+  ]],
+}
+
+-- The modules' own work: they are compiled before.
+local COMPILED = [[
+  local given = load(...)()
+  for name, code in pairs(given.modules) do package.preload[name] = load(code, "=" .. name, "b") end
+]]
+
+add {
+  name = "run the modules",
+  text = COMPILED .. [[
+    return function() return require "mjtask" end,
+      function() assert(require "mjtask".decode '{"id":"1"}'.id == "1") end
+  ]],
+}
+
+add {
+  name = "lua_close", ends = true,
+  prepare = defined({ life = "stuck" }, { life = "done", fault = "stall" }),
+  text = COMPILED .. [[
+    local mjtask = require "mjtask"
+    kept = {}
+    for n = 1, 2 do
+      local mj = mjtask.new { url = given.url, auth = "none" }
+      mj:fetch("17350304800001", print)
+      kept[n] = { mj, mj:watch { "17350304800000", "17350304800001" } }
+      for _ = 1, 3 do mj:step(0.002) end
+    end
+    return function() end
+  ]],
+}
 
 return operations
