@@ -23,22 +23,34 @@
 
 /* ---- the process ---------------------------------------------------------- */
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static CURLcode global = CURLE_FAILED_INIT;
+static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER; /* to the next two */
+static int watches_forks, has_libcurl;
 static unsigned forks; /* written in a child before it has a second thread */
 
-static void on_fork (void) {
+static void before_fork (void) {
+  pthread_mutex_lock(&door);
+}
+
+static void in_parent (void) {
+  pthread_mutex_unlock(&door);
+}
+
+static void in_child (void) {
   forks++;
+  pthread_mutex_unlock(&door);
 }
 
-static void open_globally (void) {
-  global = curl_global_init(CURL_GLOBAL_DEFAULT);
-  pthread_atfork(NULL, NULL, on_fork);
-}
-
+/* Not by pthread_once: what failed for lack of memory is tried again. */
 const char *engine_global (void) {
-  pthread_once(&once, open_globally);
-  return global == CURLE_OK ? NULL : "libcurl cannot be initialized";
+  int done;
+  pthread_mutex_lock(&door);
+  if (!watches_forks)
+    watches_forks = pthread_atfork(before_fork, in_parent, in_child) == 0;
+  if (watches_forks && !has_libcurl)
+    has_libcurl = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+  done = has_libcurl;
+  pthread_mutex_unlock(&door);
+  return done ? NULL : "libcurl cannot be initialized: is memory left?";
 }
 
 int engine_is_forked (const Engine *engine) {

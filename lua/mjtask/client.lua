@@ -342,13 +342,15 @@ local function release(self)
 end
 
 --- Ends whatever is under way with the kind `closed`, and wipes the key. Callbacks are told before
---- this returns. Idempotent.
+--- this returns; if there is not even the memory for that, it raises, and can be called again.
+--- Idempotent.
 function methods:close()
   check_client(self, 2)
-  if self.closed then return end
+  local again = self.closed
+  if not again then self.schedule.brace() end
   self.closed = true
   local ok, problem = pcall(self.schedule.close, self.schedule, "closed")
-  release(self)
+  if not again then release(self) end
   if not ok then error(problem, 0) end
 end
 

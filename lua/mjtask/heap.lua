@@ -6,7 +6,7 @@ local heap = {}
 ---@class mjtask.Heap
 ---@field items any[] by place
 ---@field due number[] by place
----@field place table<any, integer> by item
+---@field place table<any, integer|false> by item; false: not in here, for lack of memory
 ---@field count integer
 local methods = {}
 local mt = { __index = methods }
@@ -65,17 +65,19 @@ function methods:set(item, due)
   local place = self.place[item]
   if place then return settle(self, place, item, due) end
   place = self.count + 1
-  -- What may fail for lack of memory comes first. It is nothing to anybody until it is counted.
-  self.items[place], self.due[place] = false, due
-  self.place[item] = place
-  self.count = place
+  -- What may fail for lack of memory comes first, and means nothing: it is not counted yet.
+  self.place[item], self.due[place], self.items[place] = false, due, false
   rise(self, place, item, due)
+  self.count = place
 end
 
 --- Takes an entry out, if it is in here.
 function methods:remove(item)
   local place, count = self.place[item], self.count
-  if not place then return end
+  if not place then
+    self.place[item] = nil
+    return
+  end
   local last, due = self.items[count], self.due[count]
   self.items[count], self.due[count], self.place[item] = nil, nil, nil
   self.count = count - 1

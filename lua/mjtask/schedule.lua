@@ -318,13 +318,15 @@ end
 function methods.delivery(operation, callback, ...)
   while operation and operation.parent do operation = operation.parent end
   return {
-    owner = operation, line = false, before = false, after = false,
+    owner = operation, about = false, line = false, before = false, after = false,
     n = 1 + select("#", ...), callback, ...,
   }
 end
 
---- Notes a delivery; each once.
-function methods:post(delivery)
+--- Notes a delivery; each once. With an operation, which has ended, it tells of that: if that one
+--- failed, its error is raised behind it.
+function methods:post(delivery, operation)
+  delivery.about = operation or false
   self.deliveries:push(delivery)
 end
 
@@ -347,27 +349,33 @@ local function next_delivery(self, awaited)
   return delivery
 end
 
+-- Makes a call; or returns false, and the error that the step has to raise. One that is for a parked
+-- coroutine is kept for it.
+local function make_call(self, delivery)
+  local ok, err = self.call(table.unpack(delivery, 1, delivery.n))
+  local owner, about = delivery.owner, delivery.about
+  if ok and about then ok, err = not about.failed, about.problem end
+  if ok then return true end
+  local parked = owner and (owner.reader or owner)
+  if not (parked and parked.parked) then return false, err end
+  if not parked.failed then parked.failed, parked.problem = true, err end
+  parked:cancel("aborted")
+  return true
+end
+
 -- Makes the calls that are due: all of them, or only those for one awaited operation. The first
--- error of user code is returned when all have been made; but one that is for a parked coroutine
--- is kept for it.
+-- error of user code is returned when all have been made. One that cannot be made for lack of memory
+-- stays where it is.
 local function run_deliveries(self, awaited)
   local outer = self.nested
   local failed, problem = false, nil
   self.nested = true
-  local delivery = next_delivery(self, awaited)
-  while delivery do
-    local ok, err = self.call(table.unpack(delivery, 1, delivery.n))
-    if not ok then
-      local owner = delivery.owner
-      local parked = owner and (owner.reader or owner)
-      if parked and parked.parked then
-        if not parked.failed then parked.failed, parked.problem = true, err end
-        parked:cancel("aborted")
-      elseif not failed then
-        failed, problem = true, err
-      end
-    end
-    delivery = next_delivery(self, awaited)
+  while not self.deliveries:is_empty() do
+    local ok, err = pcall(deepen, ENDING)
+    local delivery = ok and next_delivery(self, awaited)
+    if delivery then ok, err = make_call(self, delivery) end
+    if not ok and not failed then failed, problem = true, err end
+    if not delivery then break end
   end
   self.nested = outer
   return failed, problem
@@ -519,11 +527,10 @@ function methods:await(operation)
 end
 
 --- Ends every operation with `nil, reason`, and moves nothing any more. What is to be told of that
---- is told before this returns; its first error is raised. If it is not closed then, it was for lack
---- of memory, and nothing has happened.
+--- is told before this returns, unless memory runs out: then it can be called again. The first error
+--- is raised.
 function methods:close(reason)
-  if self.closed then return end
-  self.brace()
+  if self.closed and self.deliveries:is_empty() then return end
   self.closed = reason
   for operation in pairs(self.operations) do operation:cancel(reason) end
   local failed, problem = run_deliveries(self)

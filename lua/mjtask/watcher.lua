@@ -38,11 +38,14 @@ end
 local function tell_end(state)
   local operation = state.operation
   if not operation.ended or state.over then return end
-  local reason = state.cut and (operation.reason or "aborted")
-  local err = reason and calling.ended_at_least(reason, calling.ended, reason) or nil
   state.over = true
-  state.each(nil, nil, err)
-  if operation.failed then error(operation.problem, 0) end
+  if not state.cut then return state.each(nil, nil, nil) end
+  return state.each(nil, nil, calling.ended(operation.reason or "aborted", state.spare))
+end
+
+-- Tells of each task that it was closed.
+local function give_up(state, reason)
+  state.watch:give_up(function() return calling.ended(reason) end)
 end
 
 -- The operation has ended: all tasks have, or it was told to, or it failed.
@@ -51,21 +54,21 @@ local function conclude(state, operation, value, reason)
   state.operation = operation
   call.client.listeners[state.watch] = nil
   if reason == "closed" then
-    local ok, problem = pcall(state.watch.give_up, state.watch, function()
-      return calling.ended(reason)
-    end)
+    local ok, problem = pcall(give_up, state, reason)
     if not ok then operation.failed, operation.problem = true, problem end -- no memory for each
   end
   state.cut = not value
   for reader in pairs(state.readers) do reader:rouse() end
   if operation.failed or state.each and state.cut then state.closed = true end
-  if state.each then call.schedule:post(state.ending) end
+  if state.each then call.schedule:post(state.ending, operation) end
 end
 
 local function launch(state)
   local call = state.call
   local schedule, listeners = call.schedule, call.client.listeners
-  state.ending = state.each and schedule.delivery(false, tell_end, state) -- it must not fail when due
+  if state.each then -- that it ends must not fail to be told
+    state.ending, state.spare = schedule.delivery(false, tell_end, state), calling.ended "aborted"
+  end
   schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
     state.operation, call.operation = operation, operation
     listeners[state.watch] = true
@@ -86,7 +89,7 @@ function watcher.new(call, ids, fetch, each)
   local state = {
     call = call, each = each, ended = fifo.new(), readers = {},
     operation = false, -- the last one
-    ending = false, -- the delivery of its end, made before
+    ending = false, spare = false, -- the delivery of its end, and the error to be told then
     cut = false, -- it did not end of itself
     closed = false, -- nothing can be added
     over = false, -- the callback was told the end
@@ -167,7 +170,7 @@ end
 
 mt.__close = methods.close
 
--- Memory may be what is missing: then the next collection tries again.
+-- If memory is what is missing, the next collection tries again.
 function mt:__gc()
   if self.state.each then return end
   local ok, problem = pcall(methods.close, self) -- the client may be gone

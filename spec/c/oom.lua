@@ -93,14 +93,23 @@ local function new_client(operation)
   return client.new(given, clock.new())
 end
 
+local function do_nothing() end
+
+-- A run with all memory there is.
+local function run_well(operation, subject)
+  operation.good(subject, operation.run(subject))
+  operation.after(subject)
+  if subject.mj then check_rest(subject.mj) end
+end
+
 local function new_subject(operation, warm)
   p:reset()
   local subject = { p = p, folder = folder }
   if not operation.bare then subject.mj = new_client(operation) end
-  if operation.prepare then operation.prepare(subject) end
+  operation.prepare(subject)
   if warm then
-    operation.good(subject, operation.run(subject))
-    if operation.prepare then operation.prepare(subject) end
+    run_well(operation, subject)
+    operation.prepare(subject)
   end
   return subject
 end
@@ -109,7 +118,7 @@ end
 -- that request.
 local function try(operation, source, mode, skipped)
   local before = descriptors()
-  local subject = new_subject(operation, source == "lua")
+  local subject = new_subject(operation, source == "lua" and not operation.final)
   collectgarbage()
   collectgarbage "stop"
   local outcome = table.pack(oom.attempt(source, mode, skipped, operation.run, subject))
@@ -121,15 +130,13 @@ local function try(operation, source, mode, skipped)
     settle(mj, {})
     operation.told(subject, outcome[1])
   end
-  if operation.after then operation.after(subject) end
+  operation.after(subject)
   if mj and not mj.closed then
     check_rest(mj)
-    if operation.prepare then operation.prepare(subject) end
-    operation.good(subject, operation.run(subject))
-    check_rest(mj)
+    operation.prepare(subject)
+    run_well(operation, subject)
     mj:close()
   end
-  if operation.finish then operation.finish(subject) end
   subject, mj = nil, nil
   collectgarbage()
   local after = descriptors()
@@ -141,7 +148,7 @@ end
 local function try_state(operation, source, mode, skipped)
   local before = descriptors()
   p:reset()
-  if operation.prepare then operation.prepare { p = p } end
+  operation.prepare { p = p }
   local status, refused, problem = oom.state(source, mode, skipped, operation.text, given)
   assert(status == "ok" or refused > 0 and says_memory(problem), problem)
   local after = descriptors()
@@ -163,7 +170,7 @@ local function try_all(operation, source, mode)
     end
     skipped = skipped + (operation.stride or 1)
   until ok and not refused or shown > MOST
-  return skipped - 1
+  return skipped - (operation.stride or 1)
 end
 
 local VARIANTS = {
@@ -171,17 +178,25 @@ local VARIANTS = {
   { "cold lua", "once" }, { "cold lua", "point" }, { "cold lua", "on" },
   { "c", "once" }, { "c", "on" },
 }
-local OF_STATES = { { "lua", "once" }, { "lua", "point" }, { "lua", "on" }, { "c", "once" }, { "c", "on" } }
-local OF_ENDS = { { "lua", "end" }, { "c", "end" } }
+-- Where the client does not outlive it: without a client that has been used.
+local FINAL = { { "lua", "once" }, { "lua", "point" }, { "lua", "on" }, { "c", "once" }, { "c", "on" } }
+local OF_STATES = { { "lua", "point" }, { "lua", "on" } }
+local OF_ENDS = { { "lua", "end" } }
+
+local function variants_of(operation)
+  return operation.ends and OF_ENDS or operation.text and OF_STATES or operation.final and FINAL
+    or VARIANTS
+end
 
 local wanted = {}
 for n = 2, #arg do wanted[arg[n]] = true end
 
 for _, operation in ipairs(operations) do
+  operation.prepare, operation.after = operation.prepare or do_nothing, operation.after or do_nothing
   if not next(wanted) or wanted[operation.name] then
     local started, before = os.clock(), cases
     local counts = {}
-    for _, variant in ipairs(operation.ends and OF_ENDS or operation.text and OF_STATES or VARIANTS) do
+    for _, variant in ipairs(variants_of(operation)) do
       counts[#counts + 1] = try_all(operation, table.unpack(variant))
     end
     if oom.leaks() then
