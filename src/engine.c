@@ -68,17 +68,28 @@ static int on_timer (CURLM *multi, long ms, void *arg) {
   return 0;
 }
 
+/* No memory to watch a socket: that is the end of whose it is. To tell libcurl
+   would be the end of all that are under way. */
+static void give_up (Engine *engine, CURL *easy) {
+  Transfer *transfer = NULL;
+  curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+  if (transfer == NULL) return;
+  transfer->refused = REFUSED_MEMORY;
+  transfer->limit = engine->limit = 0; /* long ago */
+}
+
 static int on_socket (CURL *easy, curl_socket_t fd, int what, void *arg,
                       void *unused) {
   Channel *channel = arg;
   Engine *engine = channel->engine;
   unsigned events = 0;
-  (void)easy;
   (void)unused;
   if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) events |= POLLSET_READ;
   if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) events |= POLLSET_WRITE;
-  return pollset_want(&engine->pollset, (int)fd,
-                      (int)(channel - engine->channels), events);
+  if (pollset_want(&engine->pollset, (int)fd,
+                   (int)(channel - engine->channels), events) != 0)
+    give_up(engine, easy);
+  return 0;
 }
 
 #endif
@@ -104,6 +115,7 @@ static curl_socket_t open_socket (void *arg, curlsocktype purpose,
   if (fd < 0) return CURL_SOCKET_BAD;
 #if MJTASK_EPOLL
   if (pollset_keep(&transfer->engine->pollset, fd) != 0) {
+    transfer->refused = REFUSED_MEMORY;
     close(fd);
     return CURL_SOCKET_BAD;
   }

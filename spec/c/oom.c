@@ -8,8 +8,8 @@
    libraries. The script gets ARG... as `arg` and `...`, and the table `oom`:
 
      attempt(source, mode, skipped, f, …)  calls f, and refuses the request for
-         memory behind `skipped` others; "lua" or "c", "once", "point" or "on":
-         see refusal.h. --> status, how many were refused, results or error;
+         memory behind `skipped` others; "lua" or "c", "once", "point", "on" or
+         "limit" (then these are bytes): see refusal.h. --> status, how many were refused, results or error;
          the status is "ok", "memory" (Lua's own error) or "error". Before a
          source "cold" may stand, as in "cold lua": f runs on a stack of its own
      state(source, mode, skipped, text, arg)  the same in a state of its own:
@@ -55,14 +55,17 @@ typedef struct Attempt {
 /* The first three arguments. */
 static Attempt check_attempt (lua_State *L) {
   static const char *const sources[] = {"lua", "c", "cold lua", "cold c", NULL};
-  static const char *const modes[] = {"once", "point", "on", "end", NULL};
+  static const char *const names[] = {"once",  "point", "on",
+                                      "limit", "end",   NULL};
+  static const RefusalMode modes[] = {MODE_ONCE, MODE_POINT, MODE_ON,
+                                      MODE_LIMIT, MODE_ON};
   const int source = luaL_checkoption(L, 1, NULL, sources);
-  const int mode = luaL_checkoption(L, 2, NULL, modes);
+  const int mode = luaL_checkoption(L, 2, NULL, names);
   Attempt attempt;
   attempt.source = source % 2 == 0 ? SOURCE_LUA : SOURCE_C;
   attempt.cold = source >= 2;
-  attempt.mode = mode == 0 ? MODE_ONCE : mode == 1 ? MODE_POINT : MODE_ON;
-  attempt.until_end = mode == 3;
+  attempt.mode = modes[mode];
+  attempt.until_end = mode == 4;
   attempt.skipped = (long)luaL_checkinteger(L, 3);
   return attempt;
 }
@@ -191,11 +194,8 @@ static int host_leaks (lua_State *L) {
 }
 
 static const luaL_Reg host[] = {
-  {"attempt", host_attempt},
-  {"files", host_files},
-  {"leaks", host_leaks},
-  {"state", host_state},
-  {NULL, NULL},
+  {"attempt", host_attempt}, {"files", host_files}, {"leaks", host_leaks},
+  {"state", host_state},     {NULL, NULL},
 };
 
 static int open_host (lua_State *L) {

@@ -9,6 +9,7 @@ arg[-1] = arg[1] -- runs the proxy
 local here = arg[0]:match "^(.*)/" or "."
 package.path = here .. "/?.lua;" .. here .. "/../?.lua;" .. package.path
 
+local socket = require "socket"
 local child = require "support.child"
 local clock = require "support.clock"
 
@@ -17,6 +18,7 @@ local proxy = require "support.proxy"
 local operations = require "operations"
 
 local PATIENCE = 200 -- steps that whatever is left may take
+local BYTES = 199 -- between two limits of memory
 local SHOWN, MOST = 5, 100 -- faults of one variant that are told, and after which it is given up
 
 local p = proxy.start()
@@ -68,6 +70,14 @@ local function descriptors()
   return #(oom.files "/proc/self/fd" or {})
 end
 
+-- Those of a name look-up that was given up go with its thread.
+local function check_descriptors(before)
+  local deadline = socket.gettime() + 1
+  while descriptors() ~= before and socket.gettime() < deadline do socket.sleep(0.005) end
+  local after = descriptors()
+  assert(after == before, ("descriptors: %d, before %d"):format(after, before))
+end
+
 -- The outcome of an attempt: right, or a failure that names its reason.
 local function check_outcome(operation, subject, status, refused, ...)
   if status ~= "ok" then
@@ -86,7 +96,7 @@ end
 
 local function new_client(operation)
   local given = {
-    url = p.url, key = "sk-0123456789abcdef", retries = 1, headers = { ["X-Kind"] = "test" },
+    url = p.url, key = "sk-0123456789abcdef", retries = 0, headers = { ["X-Kind"] = "test" },
     timeout = 60, request_timeout = 5,
   }
   for name, value in pairs(operation.options or {}) do given[name] = value end
@@ -139,8 +149,7 @@ local function try(operation, source, mode, skipped)
   end
   subject, mj = nil, nil
   collectgarbage()
-  local after = descriptors()
-  assert(after == before, ("descriptors: %d, before %d"):format(after, before))
+  check_descriptors(before)
   return refused > 0
 end
 
@@ -151,61 +160,62 @@ local function try_state(operation, source, mode, skipped)
   operation.prepare { p = p }
   local status, refused, problem = oom.state(source, mode, skipped, operation.text, given)
   assert(status == "ok" or refused > 0 and says_memory(problem), problem)
-  local after = descriptors()
-  assert(after == before, ("descriptors: %d, before %d"):format(after, before))
+  check_descriptors(before)
   return refused > 0
 end
 
+-- Refuses one request after the other, until there are no more. Returns how many there were.
 local function try_all(operation, source, mode)
-  local skipped, shown = 0, 0
+  local skipped, count, shown = 0, 0, 0
   local once = operation.text and try_state or try
+  local stride = mode == "limit" and BYTES or operation.stride or 1
   repeat
     local ok, refused = xpcall(once, debug.traceback, operation, source, mode, skipped)
-    cases = cases + 1
+    count = count + 1
     if not ok then
       faults, shown = faults + 1, shown + 1
       if shown <= SHOWN then
         print(("  FAULT %s, %s, %s, %d: %s"):format(operation.name, source, mode, skipped, refused))
       end
     end
-    skipped = skipped + (operation.stride or 1)
+    skipped = skipped + stride
   until ok and not refused or shown > MOST
-  return skipped - (operation.stride or 1)
+  cases = cases + count
+  return count - 1
 end
 
-local VARIANTS = {
-  { "lua", "point" }, { "lua", "on" },
-  { "cold lua", "once" }, { "cold lua", "point" }, { "cold lua", "on" },
-  { "c", "once" }, { "c", "on" },
+local CORE = { "c once", "c on" }
+local STATE = { "lua point", "lua on" }
+local FINAL = { "lua once", "lua point", "lua on", "lua limit", "c once", "c on" }
+local ALL = {
+  "lua point", "lua on", "lua limit", "cold lua once", "cold lua point", "cold lua on",
+  "c once", "c on",
 }
--- Where the client does not outlive it: without a client that has been used.
-local FINAL = { { "lua", "once" }, { "lua", "point" }, { "lua", "on" }, { "c", "once" }, { "c", "on" } }
-local OF_STATES = { { "lua", "point" }, { "lua", "on" } }
-local OF_ENDS = { { "lua", "end" } }
 
 local function variants_of(operation)
-  return operation.ends and OF_ENDS or operation.text and OF_STATES or operation.final and FINAL
-    or VARIANTS
+  if operation.text then return operation.ends and { "lua end" } or STATE end
+  return operation.of_core and CORE or operation.final and FINAL or ALL
+end
+
+local function try_operation(operation)
+  operation.prepare, operation.after = operation.prepare or do_nothing, operation.after or do_nothing
+  local before, counts = cases, {}
+  for _, variant in ipairs(variants_of(operation)) do
+    local source, mode = variant:match "^(.*) (%l+)$"
+    counts[#counts + 1] = ("%s %d"):format(variant, try_all(operation, source, mode))
+  end
+  if oom.leaks() then
+    faults = faults + 1
+    print("  FAULT " .. operation.name .. " leaks")
+  end
+  print(("%-22s %5d cases: %s"):format(operation.name, cases - before, table.concat(counts, ", ")))
 end
 
 local wanted = {}
 for n = 2, #arg do wanted[arg[n]] = true end
 
 for _, operation in ipairs(operations) do
-  operation.prepare, operation.after = operation.prepare or do_nothing, operation.after or do_nothing
-  if not next(wanted) or wanted[operation.name] then
-    local started, before = os.clock(), cases
-    local counts = {}
-    for _, variant in ipairs(variants_of(operation)) do
-      counts[#counts + 1] = try_all(operation, table.unpack(variant))
-    end
-    if oom.leaks() then
-      faults = faults + 1
-      print("  FAULT " .. operation.name .. " leaks")
-    end
-    print(("%-24s %s  %d cases, %.1f s"):format(operation.name, table.concat(counts, " "),
-      cases - before, os.clock() - started))
-  end
+  if not next(wanted) or wanted[operation.name] then try_operation(operation) end
 end
 
 p:stop()

@@ -7,6 +7,8 @@
 --   good(s, ...)    raises unless these are the results of a run that went well
 --   fair(s, ...)    raises for results that a lack of memory does not excuse, where they are more than
 --                   nil and an error that says so
+--   final = true    the client does not outlive it
+--   of_core = true  only of interest where it is the core that runs out of memory
 --   after(s)        raises for what a failure must not leave behind
 -- where s is the case's own table: mj, the client; p, the proxy; folder, an empty one; and what the
 -- operation puts there. It is to put it there in prepare already, if only as a false: what a run
@@ -111,6 +113,16 @@ add {
   prepare = defined { script = { "html_502", "html_502", "html_502" } },
   run = function(s) return s.mj:fetch(ID) end,
   good = is_error "http",
+}
+
+-- A socket that is libcurl's own, of its resolver.
+add {
+  name = "fetch from nowhere", of_core = true,
+  options = { url = "https://mjtask.invalid", request_timeout = 0.5, retries = 0 },
+  run = function(s) return s.mj:fetch(ID) end,
+  good = function(_, task, err)
+    assert(task == nil and (err.kind == "dns" or err.kind == "timeout" or err.kind == "connect"), err)
+  end,
 }
 
 local function says_memory(err)

@@ -17,6 +17,7 @@ static struct {
   RefusalMode mode;
   long left; /* requests until the refusal; -1: it was */
   long refused;
+  size_t most; /* bytes, of MODE_LIMIT; 0: not known yet */
   const void *block; /* the request that was refused, if it may come again */
   size_t size;
 } plan;
@@ -33,8 +34,15 @@ long refusal_disarm (void) {
   return plan.refused;
 }
 
+static int is_beyond (size_t used, size_t growth) {
+  if (plan.most == 0) plan.most = used + (size_t)plan.left;
+  if (used + growth <= plan.most) return 0;
+  plan.refused++;
+  return 1;
+}
+
 static int is_refused (RefusalSource source, const void *block, size_t size) {
-  if (plan.source != source) return 0;
+  if (plan.source != source || plan.mode == MODE_LIMIT) return 0;
   if (plan.left > 0) {
     plan.left--;
     return 0;
@@ -99,6 +107,9 @@ void *refusal_allocate (void *bytes, void *block, size_t old, size_t size) {
     return NULL;
   }
   if (size > old && is_refused(SOURCE_LUA, block, size)) return NULL;
+  if (size > old && plan.source == SOURCE_LUA && plan.mode == MODE_LIMIT &&
+      is_beyond(*used, size - old))
+    return NULL;
   grown = __real_realloc(block, size);
   if (grown != NULL) *used += size - old;
   return grown;

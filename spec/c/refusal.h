@@ -13,10 +13,12 @@ typedef enum RefusalSource {
 typedef enum RefusalMode {
   MODE_ONCE, /* one request: Lua collects all garbage and tries again */
   MODE_POINT, /* one request, and the same again */
-  MODE_ON /* that request and all after it */
+  MODE_ON, /* that request and all after it */
+  MODE_LIMIT /* Lua's only: all that would take more than so many bytes */
 } RefusalMode;
 
-/* From now on the request behind the next `skipped` ones is refused. */
+/* From now on the request behind the next `skipped` ones is refused; or what
+   takes more than `skipped` bytes beyond those in use. */
 void refusal_arm (RefusalSource source, RefusalMode mode, long skipped);
 
 /* No more. How many requests were refused. */
