@@ -7,7 +7,11 @@
 --   good(s, ...)    raises unless these are the results of a run that went well
 --   fair(s, ...)    raises for results that a lack of memory does not excuse, where they are more than
 --                   nil and an error that says so
+--   told(s, status) raises unless a callback was called as it should be
+--   stride          not each request is refused, only one of so many: the rest is as elsewhere
 --   final = true    the client does not outlive it
+--   text            in place of prepare and run: what is run in a state of its own, see oom.c
+--   ends = true     and memory runs out while that one is closed
 --   of_core = true  only of interest where it is the core that runs out of memory
 --   after(s)        raises for what a failure must not leave behind
 -- where s is the case's own table: mj, the client; p, the proxy; folder, an empty one; and what the
@@ -155,22 +159,40 @@ local wait = add {
 }
 
 add {
-  name = "wait, and fail",
+  name = "wait, and fail", stride = 2,
   options = { trace = ignore },
   prepare = defined { life = "failure" },
   run = function(s) return s.mj:wait(ID) end,
   good = is_error "failed",
 }
 
+local function count_submits(s)
+  local count = 0
+  for _, request in ipairs(s.p:log()) do
+    if request.path:find "/mj/submit/" then count = count + 1 end
+  end
+  return count
+end
+
+-- What is submitted costs money.
+local function check_submits(s)
+  assert(count_submits(s) - s.sent <= 1, "submitted twice")
+end
+
 local press = add {
-  name = "press",
-  prepare = function(s) s.p:set { submit = { life = "done" } } end,
+  name = "press", options = { retries = 2 },
+  prepare = function(s)
+    s.p:set { submit = { life = "done" } }
+    s.sent = count_submits(s)
+  end,
   run = function(s) return s.mj:press(SKU, "U1") end,
   good = function(_, receipt, err) assert(receipt and receipt.id, err) end,
+  after = check_submits,
 }
 
 add {
-  name = "submit",
+  name = "submit", options = press.options,
+  prepare = press.prepare, after = press.after,
   run = function(s) return s.mj:submit("imagine", { prompt = "a cat", base64Array = { "data:," } }) end,
   good = press.good,
 }
@@ -219,7 +241,7 @@ local function see(s, id, task, err)
 end
 
 local watch = add {
-  name = "watch",
+  name = "watch", stride = 3,
   prepare = function(s)
     defined({ life = "short" }, { life = "failure" })(s)
     s.seen = { [SKU] = false, [ID] = false, [OTHER] = false }
@@ -241,7 +263,7 @@ local watch = add {
 }
 
 add {
-  name = "watch one by one", -- there are no lists
+  name = "watch one by one", stride = 5, -- there are no lists
   prepare = function(s)
     watch.prepare(s)
     s.p:set { dialect = "java" }
@@ -250,7 +272,7 @@ add {
 }
 
 add {
-  name = "watch in part",
+  name = "watch in part", stride = 3,
   prepare = watch.prepare,
   run = function(s)
     for id in s.mj:watch(WATCHED) do return id end
@@ -280,9 +302,9 @@ local function drive(s)
 end
 
 -- The same as `plain`, begun by `start(s, done)`.
-local function by_callback(plain, start)
+local function by_callback(plain, start, stride)
   return add {
-    name = plain.name .. " by callback", options = plain.options, calls_back = true,
+    name = plain.name .. " by callback", options = plain.options, stride = stride,
     prepare = function(s)
       new_notes(s)
       if plain.prepare then plain.prepare(s) end
@@ -297,15 +319,17 @@ local function by_callback(plain, start)
 end
 
 by_callback(fetch, function(s, done) return s.mj:fetch(SKU, done) end)
-by_callback(fetch_many, function(s, done) return s.mj:fetch_many({ SKU, PAWMAAS, "1" }, done) end)
-by_callback(wait, function(s, done) return s.mj:wait(ID, { progress = ignore }, done) end)
-by_callback(press, function(s, done) return s.mj:press(SKU, "U1", done) end)
+by_callback(fetch_many, function(s, done)
+  return s.mj:fetch_many({ SKU, PAWMAAS, "1" }, done)
+end, 3)
+by_callback(wait, function(s, done) return s.mj:wait(ID, { progress = ignore }, done) end, 3)
+by_callback(press, function(s, done) return s.mj:press(SKU, "U1", done) end, 3)
 by_callback(download, function(s, done)
   return s.mj:download(s.p.other_url .. "/hop/1/attachments/a.png", s.target, done)
 end)
 
 add {
-  name = "watch by callback", calls_back = true,
+  name = "watch by callback",
   prepare = function(s)
     watch.prepare(s)
     s.handle, s.over = false, 0
@@ -355,7 +379,7 @@ local function lift(s, count) -- so that requests are under way
 end
 
 add {
-  name = "cancel a callback's", calls_back = true,
+  name = "cancel a callback's",
   prepare = function(s)
     new_notes(s)
     defined { life = "done", script = { { delay = 0.1 } } }(s)
@@ -520,7 +544,7 @@ local COMPILED = [[
 ]]
 
 add {
-  name = "run the modules",
+  name = "run the modules", stride = 3,
   text = COMPILED .. [[
     return function() return require "mjtask" end,
       function() assert(require "mjtask".decode '{"id":"1"}'.id == "1") end
