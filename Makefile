@@ -18,6 +18,8 @@ LUAC        = $(call once,LUAC,for l in luac5.4 luac-5.4 luac54 luac; do $$l -v 
                 && echo $$l && exit; done; echo luac5.4)
 LUA_CFLAGS  = $(call once,LUA_CFLAGS,for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --cflags \
                 "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done)
+LUA_LIBS    = $(call once,LUA_LIBS,for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --libs \
+                "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done)
 CURL_CFLAGS = $(call once,CURL_CFLAGS,$(PKG_CONFIG) --cflags libcurl 2>/dev/null || curl-config --cflags 2>/dev/null)
 CURL_LIBS   = $(call once,CURL_LIBS,$(PKG_CONFIG) --libs libcurl 2>/dev/null || curl-config --libs 2>/dev/null \
                 || echo -lcurl)
@@ -156,6 +158,26 @@ noepoll: ## run the specs with a build for systems without epoll
 	@$(MAKE) BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
 	@$(call suite,build/noepoll)
 
+# What the core asks for memory by; in this host spec/c/refusal.c stands in between.
+REFUSED  = malloc calloc realloc strdup pthread_atfork curl_easy_init curl_easy_setopt curl_global_init \
+           curl_multi_add_handle curl_multi_init curl_share_init curl_share_setopt curl_slist_append \
+           curl_url curl_url_get curl_url_set
+OOM_HOST = $(COMPILE) $(LDFLAGS) -o $@ $(wildcard spec/c/*.c) $(OBJECTS) $(REFUSED:%=-Wl,--wrap=%) \
+           -Wl,-E $(LUA_LIBS) $(CURL_LIBS) $(SYSTEM) -lm
+
+$(BUILD)/oom: $(wildcard spec/c/*.c spec/c/*.h) $(OBJECTS)
+	@echo 'LD $@'
+	$(Q)$(OOM_HOST)
+
+# $(call oom,BUILD,CPPFLAGS,ARGUMENTS)
+oom = $(MAKE) BUILD=$(1) CC=gcc CFLAGS='$(SANITIZE)' CPPFLAGS='$(CPPFLAGS) $(2)' $(1)/oom && \
+      $(call paths,$(1)) ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1 \
+      $(1)/oom spec/c/oom.lua $(LUA) $(3) $(ARGS)
+
+oom: ## let memory run out at each request of each operation, under the sanitizers
+	@$(call oom,build/asan)
+	@$(call oom,build/asan-noepoll,-DMJTASK_NO_EPOLL,--core)
+
 rock: ## install the rock into a scratch tree, and require it from there
 	@rm -rf build/rock && mkdir -p build/rock/checkout
 	@cp -R src lua $(wildcard bin) *.rockspec build/rock/checkout
@@ -180,9 +202,14 @@ TIDY     = clang-tidy --quiet --warnings-as-errors='*' --checks='-*, bugprone-*,
            performance-*, portability-*, -bugprone-easily-swappable-parameters, -bugprone-reserved-identifier, \
            -cert-dcl37-c, -cert-dcl51-cpp, -cert-err33-c, -bugprone-not-null-terminated-result'
 
+# $(call strict,CC FLAGS): the hosts of the specs
+HOSTS    = $(wildcard spec/c/*.c)
+strict   = for file in $(HOSTS); do $(1) -std=c99 $(WARNINGS) -O2 -Werror $(LUA_CFLAGS) $(CURL_CFLAGS) \
+           -c -o /dev/null $$file || exit; done
+
 lint: lint-lua lint-c ## check the sources: luacheck, luac, clang-format, compilers, cppcheck, clang-tidy
 
-check: lint test asan stress noepoll rock ## all of the above
+check: lint test asan stress noepoll oom rock ## all of the above
 
 # luac 5.4.4 crashes when it is given many files at once.
 lint-lua:
@@ -190,12 +217,14 @@ lint-lua:
 	$(call lint,$(LUAC),for file in $(ALL_LUA); do $(LUAC) -p $$file || exit; done)
 
 lint-c:
-	$(call lint,clang-format,clang-format --dry-run -Werror src/*.c src/*.h)
+	$(call lint,clang-format,clang-format --dry-run -Werror src/*.c src/*.h $(HOSTS) $(wildcard spec/c/*.h))
 	$(call lint,gcc,$(ANALYZE))
+	$(call lint,gcc,$(call strict,gcc -fanalyzer))
 	@command -v clang >/dev/null || echo 'not run: clang is not installed'
 	$(if $(shell command -v clang),$(call lint,clang,$(STRICT) CC=clang BUILD=build/clang))
-	$(call lint,cppcheck,$(CPPCHECK) src)
-	$(call lint,clang-tidy,$(TIDY) src/*.c -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
+	$(if $(shell command -v clang),$(call lint,clang,$(call strict,clang)))
+	$(call lint,cppcheck,$(CPPCHECK) src spec/c)
+	$(call lint,clang-tidy,$(TIDY) src/*.c $(HOSTS) -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
 
 
 install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR)
@@ -214,5 +243,5 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all headers help deps deps-lint have env demo test asan stress noepoll rock check \
+.PHONY: all headers help deps deps-lint have env demo test asan stress noepoll oom rock check \
         lint lint-lua lint-c install uninstall clean force

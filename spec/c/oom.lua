@@ -182,7 +182,7 @@ end
 -- Refuses one request after the other, until there are no more. Returns how many there were.
 local function try_all(operation, source, mode, first)
   local attempt = operation.text and try_state or try
-  local stride = mode == "limit" and BYTES or operation.stride or 1
+  local stride = mode == "limit" and BYTES or source:find "lua" and operation.stride or 1
   local skipped, count, failed = first % stride, 0, 0
   repeat
     local ok, refused = xpcall(attempt, debug.traceback, operation, source, mode, skipped)
