@@ -123,7 +123,8 @@ describe("a fault", function()
       end
       local expected = name:find("^retry_after_") and "rate_limited" or OUTCOMES[name]
       if expected then check_outcome(expected, task, err) end
-      mj.paused_until = -math.huge -- what a 429 does to a client is retry_spec's
+      -- What a 429 does to a client is retry_spec's.
+      mj.pace.paused_until, mj.pace.next_turn, mj.pace.gap = 0, 0, 0
       still_works()
     end)
   end
@@ -304,7 +305,7 @@ describe("kept connections", function()
     for _, plan in ipairs { "html_502", "html", "empty_body", { status = 429, body = "" } } do
       p:task(ID, { life = "done", script = { plan } })
       assert.is_nil((mj:fetch(ID)))
-      mj.paused_until = -math.huge
+      mj.pace.paused_until, mj.pace.next_turn, mj.pace.gap = 0, 0, 0
       assert(mj:fetch(ID))
     end
     assert.equal(1, p:connections())

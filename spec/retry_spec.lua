@@ -328,8 +328,29 @@ describe("a 429", function()
     assert.equal(0, time.elapsed())
     assert.equal(OTHER, assert(mj:fetch(OTHER)).id)
     near(5, time.elapsed())
-    assert(mj:fetch(OTHER))
-    near(5, time.elapsed())
+  end)
+
+  it("leaves a gap between requests, wider by each, closed by good answers", function()
+    local gaps = {}
+    local function measure(refusals)
+      new()
+      p:task(ID, { fault = limited(5) })
+      for _ = 1, refusals do fails_with("rate_limited", mj:fetch(ID, { retries = 0 })) end
+      for at = 1, 13 do
+        local before = time.elapsed()
+        assert(mj:fetch(OTHER))
+        gaps[at] = time.elapsed() - before
+      end
+    end
+    measure(1)
+    near(5, gaps[1])
+    near(0.1, gaps[2]) -- set when the first request went out
+    near(0.08, gaps[3])
+    near(0.064, gaps[4])
+    assert.equal(0, gaps[13])
+    measure(3)
+    near(0.4, gaps[2])
+    near(0.32, gaps[3])
   end)
 
   it("holds up a wait's looks", function()

@@ -76,7 +76,7 @@ end
 
 local function assert_nothing_left(s)
   assert.is_nil(next(s.operations), "an operation is left")
-  assert.is_nil(next(s.timers), "a timer is left")
+  assert.is_nil(s.timers:first(), "a timer is left")
   assert.equal(0, s.inflight)
   assert.is_false(s.nested)
 end
@@ -172,17 +172,18 @@ describe("the schedule", function()
           if not operation.ended then cancelled = cancelled + 1 end
           operation:cancel "aborted"
           assert.is_true(operation.ended)
-          assert.is_nil(operation.place)
+          assert.is_nil(s.timers:when(operation))
         end
         if n % 100 == 0 then
-          for place, operation in ipairs(s.timers) do
-            assert(operation.place == place and not operation.ended, "a place is wrong")
-            assert(place == 1 or s.timers[place // 2].due <= operation.due, "no heap")
+          local timers = s.timers
+          for place, operation in ipairs(timers.items) do
+            assert(timers.place[operation] == place and not operation.ended, "a place is wrong")
+            assert(place == 1 or timers.due[place // 2] <= timers.due[place], "no heap")
           end
         end
         if random(50) == 1 then s:step(0) end
       end
-      step_until(s, function() return #s.timers == 0 end)
+      step_until(s, function() return s.timers.count == 0 end)
       assert.is_true(cancelled > COUNT / 5)
       assert.is_true(woken > COUNT / 2)
       for _, operation in ipairs(live) do
@@ -365,7 +366,7 @@ describe("the schedule", function()
     it("ends one that sleeps, and its timer", function()
       local s = new()
       local operation = s:spawn(sleep, core.now() + LIMIT)
-      assert.equal(1, #s.timers)
+      assert.equal(1, s.timers.count)
       operation:cancel "aborted"
       assert_nothing_left(s)
       assert_results(ABORTED, s, operation)
@@ -819,7 +820,7 @@ describe("the schedule", function()
           end
           stop()
           assert(fine >= 10, fine)
-          assert(not next(mj.schedule.operations) and #mj.schedule.timers == 0)
+          assert(not next(mj.schedule.operations) and mj.schedule.timers.count == 0)
           assert(mj.schedule.inflight == 0)
           print "through"
         ]], mode, 100)

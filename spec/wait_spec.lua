@@ -47,7 +47,7 @@ end
 local function idle()
   assert.is_nil((next(mj.schedule.operations)))
   assert.equal(0, mj.schedule.inflight)
-  assert.equal(0, #mj.schedule.timers)
+  assert.equal(0, mj.schedule.timers.count)
 end
 
 local function drawing(percent)

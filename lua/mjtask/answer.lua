@@ -157,6 +157,26 @@ function answer.task(value, facts, redact, id)
   return tasks.adopt(task)
 end
 
+--- Reads the answer to list-by-condition: an array of tasks, in any order; servers leave out those
+--- they do not know.
+---@return table<string, mjtask.Task>? tasks by their ids
+---@return mjtask.Error? err
+function answer.list(value, facts, redact)
+  local ok = not facts or not facts.kind and facts.status >= 200 and facts.status < 300
+  local list = value
+  local code = type(value) == "table" and value.code
+  if code == 0 or code == 1 or code == 200 then list = value.data end -- an envelope
+  if not ok or type(list) ~= "table" or #list == 0 and next(list) ~= nil then
+    return nil, failure(value, facts, redact)
+  end
+  local found = {}
+  for _, task in ipairs(list) do
+    local id = tasks.is_task(task) and id_of(task)
+    if id then found[id] = tasks.adopt(task) end
+  end
+  return found
+end
+
 --- Reads a document that came some other way: a webhook's body, a file.
 function answer.document(value)
   local task = tasks.unwrap(value)

@@ -5,15 +5,16 @@ local actions = require "mjtask.actions"
 local answer = require "mjtask.answer"
 local body = require "mjtask.body"
 local buttons = require "mjtask.buttons"
+local calling = require "mjtask.calling"
 local core = require "mjtask.core"
 local download = require "mjtask.download"
-local errors = require "mjtask.errors"
+local ids = require "mjtask.ids"
 local options = require "mjtask.options"
 local poll = require "mjtask.poll"
 local providers = require "mjtask.providers"
 local retry = require "mjtask.retry"
 local schedule = require "mjtask.schedule"
-local tasks = require "mjtask.task"
+local watcher = require "mjtask.watcher"
 
 local client = {}
 
@@ -67,6 +68,17 @@ local function configure(given)
   }, row
 end
 
+-- The host's loop, as an adapter makes it for this client.
+local function attach(self, adapter, level)
+  local loop = adapter(self)
+  for _, name in ipairs { "current", "park", "wake", "busy", "detach" } do
+    if type(loop) ~= "table" or type(loop[name]) ~= "function" then
+      error(("options.loop gives no function %q"):format(name), level + 1)
+    end
+  end
+  self.loop, self.schedule.on_busy = loop, loop.busy
+end
+
 --- Makes a client. `clock` is for tests: { now, random, jump }, see schedule.lua.
 ---@param given? table
 ---@param clock? table
@@ -79,13 +91,16 @@ function client.new(given, clock)
   if not ok then error("options." .. tostring(engine), 2) end
   if not engine then error("cannot make a client: " .. fault, 2) end
   local settings = options.for_client(given, row)
-  return setmetatable({
+  local self = setmetatable({
     engine = engine,
     redact = function(text) return engine:redact(text) end,
     row = row,
     settings = settings,
     settings_of = {}, -- the same with what each method has by default, by its name
-    paused_until = -math.huge, -- no request before this time: a server said 429
+    pace = retry.new_pace(),
+    lists = nil, -- has the server list-by-condition? nil: not known yet
+    listeners = {}, -- who wants hints, as keys
+    loop = nil, -- the host's
     closed = false,
     schedule = schedule.new {
       engine = engine, max_inflight = settings.max_inflight,
@@ -93,49 +108,34 @@ function client.new(given, clock)
       now = clock.now or core.now, random = clock.random or math.random, jump = clock.jump,
     },
   }, mt)
+  if given.loop then attach(self, given.loop, 2) end
+  return self
 end
 
 -- ---- arguments ----------------------------------------------------------------------------------
 
-local function check_self(self, level)
+local function check_client(self, level)
   if getmetatable(self) ~= mt then
     error("a client expected: call its methods with a colon", level + 1)
   end
+end
+
+local function check_self(self, level)
+  check_client(self, level + 1)
   if self.closed then error("the client is closed", level + 1) end
 end
 
--- An id: a string, an integer, or any table with an id, such as a task or a receipt.
-local function check_id(value, level)
-  if type(value) == "table" then value = rawget(value, "id") end
-  local id, fault = core.id(value)
-  if not id then error("id " .. fault, level + 1) end
-  return id
+-- What ends every method's arguments: options, which may be left out, and a callback.
+local function check_tail(given, done, method, level)
+  if done == nil and type(given) == "function" then given, done = nil, given end
+  if done ~= nil and type(done) ~= "function" then
+    error(("done: a function expected, got %s"):format(type(done)), level + 1)
+  end
+  given = options.check_call(given, method, level + 1)
+  return given, done
 end
 
 -- ---- calls --------------------------------------------------------------------------------------
-
--- Runs `job(call, ...)` as an operation and blocks until it has ended.
-local function run(self, method, given, id, job, ...)
-  local settings = self.settings_of[method] or options.for_method(self.settings, method)
-  self.settings_of[method] = settings
-  settings = options.for_call(settings, given)
-  local started = self.schedule.now()
-  local call = {
-    schedule = self.schedule, client = self, settings = settings, id = id, attempts = 0,
-    started = started, limit = settings.timeout, deadline = started + settings.timeout,
-  }
-  local operation = self.schedule:spawn(function(operation, ...)
-    call.operation = operation
-    return job(call, ...)
-  end, ...)
-  local value, err = self.schedule:await(operation)
-  if value == nil and not errors.is(err) then
-    -- ended by close, which knows only the reason
-    err = retry.complete(call, errors.new("closed", "the client was closed"))
-  end
-  if value == nil then return nil, err end
-  return value
-end
 
 local function fetch(call)
   local request = { path = "/mj/task/" .. call.id .. "/fetch", max_body = call.settings.max_body }
@@ -147,43 +147,90 @@ end
 --- Fetches a task: GET /mj/task/{id}/fetch.
 ---@param id string|integer|table
 ---@param given? table timeout (60 s), request_timeout, retries, max_body
----@return mjtask.Task? task
+---@param done? fun(task?: mjtask.Task, err?: mjtask.Error)
+---@return mjtask.Task? task with `done` the operation, as with every method
 ---@return mjtask.Error? err
-function methods:fetch(id, given)
+function methods:fetch(id, given, done)
   check_self(self, 2)
-  id = check_id(id, 2)
-  given = options.check_call(given, "fetch", 2)
-  return run(self, "fetch", given, id, fetch)
+  id = ids.check(id, 2)
+  given, done = check_tail(given, done, "fetch", 2)
+  return calling.run(calling.new(self, "fetch", given, id), done, fetch)
+end
+
+--- Fetches many tasks: by lists where the server has them, else at most max_inflight at once.
+---@param list (string|integer|table)[]
+---@param given? table as for fetch
+---@param done? fun(tasks?: table, errors: table)
+---@return table<string, mjtask.Task>? tasks by id; nil if nothing could be asked
+---@return table<string, mjtask.Error>|mjtask.Error errors by id; or the one
+function methods:fetch_many(list, given, done)
+  check_self(self, 2)
+  list = ids.check_list(list, 2)
+  given, done = check_tail(given, done, "fetch_many", 2)
+  local call = calling.new(self, "fetch_many", given)
+  return calling.run(call, done, watcher.fetch_many, list, fetch)
 end
 
 --- Looks at a task until it has ended.
 ---@param id string|integer|table
 ---@param given? table timeout (600 s), interval, max_interval, stall, progress, and those of fetch
+---@param done? fun(task?: mjtask.Task, err?: mjtask.Error)
 ---@return mjtask.Task? task once it succeeded
 ---@return mjtask.Error? err with `task`, where one is known
-function methods:wait(id, given)
+function methods:wait(id, given, done)
   check_self(self, 2)
-  id = check_id(id, 2)
-  given = options.check_call(given, "wait", 2)
-  return run(self, "wait", given, id, poll.wait, fetch)
+  id = ids.check(id, 2)
+  given, done = check_tail(given, done, "wait", 2)
+  return calling.run(calling.new(self, "wait", given, id), done, poll.wait, fetch)
+end
+
+--- Looks at many tasks until each has ended: `for id, task, err in mj:watch(ids) do`, one step per
+--- task, with what wait would have given. The time limit is each task's own. To leave the loop ends
+--- the watch.
+---@param list (string|integer|table)[]
+---@param given? table as for wait
+---@param each? fun(id?: string, task?: mjtask.Task, err?: mjtask.Error) at the end each(nil)
+---@return mjtask.Watcher watcher callable; add(id), close()
+function methods:watch(list, given, each)
+  check_self(self, 2)
+  list = ids.check_list(list, 2)
+  given, each = check_tail(given, each, "watch", 2)
+  local watching = watcher.new(calling.new(self, "watch", given), list, fetch, each)
+  return watching, nil, nil, watching
+end
+
+--- Somebody says that there is news of a task, a webhook for example: whoever waits for it looks
+--- soon, at most once a second. Nothing of the hook itself is believed.
+---@param id string|integer|table what is no id, or nobody's, does nothing
+function methods:hint(id)
+  check_self(self, 2)
+  local kind = type(id)
+  if kind ~= "string" and kind ~= "number" and kind ~= "table" then
+    error(("id: a string, an integer or a table expected, got %s"):format(kind), 2)
+  end
+  id = ids.read(id)
+  if not id then return end
+  for listener in pairs(self.listeners) do listener:hint(id) end
+  self.schedule:tell_host()
 end
 
 --- Submits something: POST /mj/submit/<name>. It is sent once: a lost answer is `unknown_fate`.
 ---@param name string imagine, blend, describe, shorten, action, modal, change, video, …
 ---@param what table the body; `{}` is an object, ids are strings
 ---@param given? table timeout (60 s), request_timeout, max_body
+---@param done? fun(receipt?: mjtask.Receipt, err?: mjtask.Error)
 ---@return mjtask.Receipt? receipt
 ---@return mjtask.Error? err
-function methods:submit(name, what, given)
+function methods:submit(name, what, given, done)
   check_self(self, 2)
   if type(name) ~= "string" or not core.id(name) then
     error("name must be one word of a path, such as \"imagine\"", 2)
   end
   if type(what) ~= "table" then error(("body: a table expected, got %s"):format(type(what)), 2) end
-  given = options.check_call(given, "submit", 2)
+  given, done = check_tail(given, done, "submit", 2)
   local ok, json = pcall(body.encode, what)
   if not ok then error(json, 2) end
-  return run(self, "submit", given, nil, actions.submit, name, json)
+  return calling.run(calling.new(self, "submit", given), done, actions.submit, name, json)
 end
 
 -- A task that carries its buttons, or anything that tells the id of one.
@@ -196,14 +243,15 @@ end
 ---@param task_or_id mjtask.Task|string|integer|table
 ---@param query string|mjtask.ButtonQuery as for mjtask.button
 ---@param given? table modal = { prompt =, mask = }, timeout (60 s), request_timeout, …
+---@param done? fun(receipt?: mjtask.Receipt, err?: mjtask.Error)
 ---@return mjtask.Receipt? receipt of the task that the press makes
 ---@return mjtask.Error? err
-function methods:press(task_or_id, query, given)
+function methods:press(task_or_id, query, given, done)
   check_self(self, 2)
-  local id = check_id(task_or_id, 2)
+  local id = ids.check(task_or_id, 2)
   buttons.check_query(query, 2)
-  given = options.check_call(given, "press", 2)
-  return run(self, "press", given, id, function(call)
+  given, done = check_tail(given, done, "press", 2)
+  return calling.run(calling.new(self, "press", given, id), done, function(call)
     local task, err = task_or_id, nil
     if not is_whole_task(task) then task, err = fetch(call) end
     if not task then return nil, err end
@@ -212,23 +260,25 @@ function methods:press(task_or_id, query, given)
 end
 
 --- Cancels a task on the server, where it can do that.
+---@param done? fun(cancelled?: true, err?: mjtask.Error)
 ---@return true? cancelled
 ---@return mjtask.Error? err `unsupported` where it cannot
-function methods:cancel(id, given)
+function methods:cancel(id, given, done)
   check_self(self, 2)
-  id = check_id(id, 2)
-  given = options.check_call(given, "cancel", 2)
-  return run(self, "cancel", given, id, actions.cancel)
+  id = ids.check(id, 2)
+  given, done = check_tail(given, done, "cancel", 2)
+  return calling.run(calling.new(self, "cancel", given, id), done, actions.cancel)
 end
 
 --- The seed of a task's picture. One that the server is still looking for is waited for.
+---@param done? fun(seed?: string, err?: mjtask.Error)
 ---@return string? seed
 ---@return mjtask.Error? err
-function methods:seed(id, given)
+function methods:seed(id, given, done)
   check_self(self, 2)
-  id = check_id(id, 2)
-  given = options.check_call(given, "seed", 2)
-  return run(self, "seed", given, id, actions.seed)
+  id = ids.check(id, 2)
+  given, done = check_tail(given, done, "seed", 2)
+  return calling.run(calling.new(self, "seed", given, id), done, actions.seed)
 end
 
 --- Downloads a picture: the whole file or no file. It goes out without the key, over connections of
@@ -236,9 +286,10 @@ end
 ---@param what string|mjtask.Task a URL, or a task: its first picture
 ---@param path string where; an existing file is kept unless overwrite
 ---@param given? table overwrite, progress(bytes, total), timeout (600 s), max_body (64 MiB), …
+---@param done? fun(path?: string, err?: mjtask.Error)
 ---@return string? path
 ---@return mjtask.Error? err
-function methods:download(what, path, given)
+function methods:download(what, path, given, done)
   check_self(self, 2)
   if type(what) ~= "string" and type(what) ~= "table" then
     error(("url: a string or a task expected, got %s"):format(type(what)), 2)
@@ -246,27 +297,70 @@ function methods:download(what, path, given)
   if type(path) ~= "string" or path == "" or path:find("\0", 1, true) then
     error("path: the name of a file expected", 2)
   end
-  given = options.check_call(given, "download", 2)
-  local url = type(what) == "table" and tasks.images(what)[1] or what
-  if type(url) ~= "string" or url == "" then
-    return nil, errors.new("no_image", "there is no picture to download", {
-      task = type(what) == "table" and what or nil,
-    })
-  end
-  return run(self, "download", given, nil, download.run, url, path)
+  given, done = check_tail(given, done, "download", 2)
+  return calling.run(calling.new(self, "download", given), done, download.run, what, path)
 end
 
---- Ends whatever is under way with the kind `closed`, and wipes the key. Idempotent.
-function methods:close()
-  if getmetatable(self) ~= mt then
-    error("a client expected: call its methods with a colon", 2)
+-- ---- a host's loop ------------------------------------------------------------------------------
+
+--- Moves on whatever is under way, and runs the callbacks that are due. An error in one is raised
+--- here, when the others have run.
+---@param seconds? number how long to wait for something to happen; nil: until it does
+---@return boolean busy is anything still under way?
+function methods:step(seconds)
+  check_client(self, 2)
+  if seconds ~= nil and not (type(seconds) == "number" and seconds >= 0) then
+    error("seconds: a number from 0 on expected", 2)
   end
-  self.closed = true
-  self.schedule:close("closed")
+  return self.schedule:turn(seconds)
+end
+
+--- The descriptor that is readable when step(0) has work, timers included; nil: there is no epoll
+--- here, or the client is closed.
+---@return integer?
+function methods:pollfd()
+  check_client(self, 2)
+  if self.closed then return nil end
+  local fd = self.engine:pollfd()
+  self.schedule.watched = fd ~= nil
+  self.schedule:tell_host()
+  return fd
+end
+
+--- For hosts that watch no descriptor: how long they may sleep before step(0).
+---@return number? seconds nil: nothing is under way
+function methods:timeout()
+  check_client(self, 2)
+  return self.schedule:timeout()
+end
+
+-- ---- the end ------------------------------------------------------------------------------------
+
+local function release(self)
+  if self.loop then self.loop.detach() end -- before the descriptor is gone
   self.engine:close()
 end
 
+--- Ends whatever is under way with the kind `closed`, and wipes the key. Callbacks are told before
+--- this returns. Idempotent.
+function methods:close()
+  check_client(self, 2)
+  if self.closed then return end
+  self.closed = true
+  local ok, problem = pcall(self.schedule.close, self.schedule, "closed")
+  release(self)
+  if not ok then error(problem, 0) end
+end
+
 mt.__close = methods.close
+
+-- Nobody is told. A forked child leaves its parent's loop alone.
+function mt:__gc()
+  if self.closed then return end
+  self.closed, self.schedule.closed = true, "closed"
+  if self.loop and not pcall(self.engine.pollfd, self.engine) then self.loop = nil end
+  release(self)
+end
 
 function mt:__tostring()
   return ("mjtask.client(%s)"):format(self.engine:base())

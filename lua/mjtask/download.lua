@@ -5,6 +5,7 @@ local answer = require "mjtask.answer"
 local core = require "mjtask.core"
 local errors = require "mjtask.errors"
 local retry = require "mjtask.retry"
+local tasks = require "mjtask.task"
 
 local download = {}
 
@@ -78,13 +79,18 @@ local function follow(call, url, file)
   return nil, errors.new("redirect", ("redirected more than %d times"):format(HOPS))
 end
 
---- Downloads `url` to `path`: the whole file or no file.
+--- Downloads a URL, or a task's first picture, to `path`: the whole file or no file.
 ---@param call mjtask.Call
----@param url string
+---@param what string|mjtask.Task
 ---@param path string
 ---@return string? path
 ---@return mjtask.Error? err
-function download.run(call, url, path)
+function download.run(call, what, path)
+  local task = type(what) == "table" and what or nil
+  local url = task and tasks.images(task)[1] or what
+  if type(url) ~= "string" or url == "" then
+    return nil, errors.new("no_image", "there is no picture to download", { task = task })
+  end
   local overwrite = call.settings.overwrite
   local file <close>, fault = core.file(path, overwrite)
   if not file then

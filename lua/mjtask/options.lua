@@ -51,7 +51,7 @@ local of_client = {
   headers = table_of_headers, user_agent = text, proxy = any_text, cafile = text,
   allow_http = boolean, allow_private = boolean,
   max_inflight = whole(1, 10000),
-  trace = callback,
+  loop = callback, trace = callback,
 }
 
 -- For all calls where the client is made, or for one call.
@@ -80,6 +80,7 @@ end
 -- What belongs to one method only.
 local of_method = {
   wait = { progress = callback },
+  watch = { progress = callback },
   press = { modal = modal },
   download = { progress = callback, overwrite = boolean },
 }
@@ -159,6 +160,7 @@ end
 -- What a method has by default where neither the call nor the client says anything.
 local of_methods = {
   wait = { timeout = 600, max_body = options.MAX_BODY },
+  watch = { timeout = 600, max_body = options.MAX_BODY },
   download = { timeout = 600, max_body = 64 * MIB },
 }
 local of_other_methods = { timeout = 60, max_body = options.MAX_BODY }

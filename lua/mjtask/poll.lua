@@ -11,68 +11,195 @@ local GROWTH = 1.4 -- of the interval, after a look that found nothing new
 local JITTER = 0.25 -- of the interval, to either side: clients must not march in step
 local FAILURES = 5 -- failed looks in a row that end a wait
 local LAST_LOOK = 5 -- seconds for the one after a deadline that passed while nobody stepped
+local LEAST = 0.1 -- seconds between two looks
+local HINTED = 1 -- seconds between two looks, when somebody says that there is news
+
+-- ---- what is known ------------------------------------------------------------------------------
+
+--- What is known of the tasks that are waited for: one array a fact, by a task's place, because a
+--- table each would cost more than all of it.
+---@class mjtask.Book
+---@field call mjtask.Call
+---@field status table
+---@field progress table
+---@field changed_at number[] monotonic seconds, like started, deadline and looked
+---@field started number[]
+---@field deadline number[]
+---@field looked number[] when the last look began
+---@field interval number[] seconds
+---@field failures integer[] failed looks in a row
+---@field attempts integer[] requests
+---@field overtime boolean[] the look that was owed at the deadline is under way
+---@field hinted boolean[] told that there is news since the last look
+local book_methods = {}
+local book_mt = { __index = book_methods }
+
+local FACTS = {
+  "status", "progress", "changed_at", "started", "deadline", "looked", "interval", "failures",
+  "attempts", "overtime", "hinted",
+}
+
+---@param call mjtask.Call whose settings hold for all
+---@return mjtask.Book
+function poll.new_book(call)
+  local book = { call = call }
+  for _, fact in ipairs(FACTS) do book[fact] = {} end
+  return setmetatable(book, book_mt)
+end
+
+--- A task is waited for since `now`.
+function book_methods:open(place, now)
+  self.status[place] = false -- never seen: no task says that
+  self.changed_at[place], self.started[place], self.looked[place] = now, now, -math.huge
+  self.deadline[place] = now + self.call.limit
+  self.interval[place] = self.call.settings.interval
+  self.failures[place], self.attempts[place] = 0, 0
+end
+
+function book_methods:close(place)
+  for _, fact in ipairs(FACTS) do self[fact][place] = nil end
+end
+
+--- A look begins.
+function book_methods:look(place)
+  self.looked[place] = self.call.schedule.now()
+  self.hinted[place] = nil
+end
 
 -- A value that can be compared; servers may send anything.
 local function plain(value)
   return (type(value) == "string" or type(value) == "number") and value or nil
 end
 
--- Takes in what a look found. Only status and progress count: new-api sends another imageUrl with
--- each answer. Returns whether it is news.
-local function notice(state, task)
+-- Only status and progress count: new-api sends another imageUrl with each answer.
+local function is_news(self, place, task)
   local status, progress = plain(rawget(task, "status")), plain(rawget(task, "progress"))
-  local changed = state.task == nil or status ~= state.status or progress ~= state.progress
-  state.task, state.status, state.progress = task, status, progress
-  state.failures = 0
+  local changed = status ~= self.status[place] or progress ~= self.progress[place]
+  self.status[place], self.progress[place] = status, progress
   return changed
 end
 
-local function is_stalled(call, state)
-  local stall = call.settings.stall
-  return stall and call.schedule.now() - state.changed_at >= stall
+local function note(self, place, task, hinted)
+  local settings, schedule = self.call.settings, self.call.schedule
+  if is_news(self, place, task) then
+    self.changed_at[place], self.interval[place] = schedule.now(), settings.interval
+    if settings.progress then
+      schedule:deliver(self.call.operation, settings.progress, task, tasks.percent(task))
+    end
+  elseif not hinted then
+    local most = math.max(settings.interval, settings.max_interval)
+    self.interval[place] = math.min(self.interval[place] * GROWTH, most)
+  end
+  self.failures[place] = 0
 end
 
--- The end of a wait: the error knows the last task that was seen.
-local function give_up(call, state, err)
-  err.task = err.task or state.task
-  return nil, retry.complete(call, err)
+local function is_stalled(self, place)
+  local stall = self.call.settings.stall
+  return stall and self.call.schedule.now() - self.changed_at[place] >= stall
 end
 
--- One look. Returns true and the wait's results if it is over.
-local function look(call, state, fetch)
-  local settings = call.settings
-  local task, err = fetch(call)
+--- Takes in what a look brought: a task, or an error. Returns true if the wait is over, and its
+--- result or its error.
+function book_methods:judge(place, task, err, hinted)
   if not task then
-    state.failures = state.failures + 1
-    local over = not err.retryable or state.failures >= FAILURES
-      or call.schedule.now() >= call.deadline
+    local failures = self.failures[place] + 1
+    self.failures[place] = failures
+    local over = not err.retryable or failures >= FAILURES
+      or self.call.schedule.now() >= self.deadline[place]
     return over, nil, err
   end
-  if notice(state, task) then
-    state.changed_at = call.schedule.now()
-    state.interval = settings.interval
-    if settings.progress then
-      call.schedule:deliver(call.operation, settings.progress, task, tasks.percent(task))
-    end
-  else
-    local most = math.max(settings.interval, settings.max_interval)
-    state.interval = math.min(state.interval * GROWTH, most)
-  end
+  note(self, place, task, hinted)
   local outcome = tasks.outcome(task)
   if outcome == "success" then return true, task end
   if outcome then return true, nil, tasks.failure(task) end
-  if is_stalled(call, state) then
-    return true, nil, errors.new("stalled", ("nothing has changed for %g s"):format(settings.stall))
+  if is_stalled(self, place) then
+    return true, nil, errors.new("stalled", ("nothing has changed for %g s")
+      :format(self.call.settings.stall))
   end
   return false
 end
 
--- When to look next. The time limit and `stall` are not slept over.
-local function next_look(call, state)
-  local now = call.schedule.now()
-  local due = now + state.interval * (1 + JITTER * (2 * call.schedule.random() - 1))
-  if call.settings.stall then due = math.min(due, state.changed_at + call.settings.stall) end
-  return math.max(due, now + 0.1)
+--- When to look next. The time limit and `stall` are not slept over. `chance` is a random number in
+--- [0, 1): tasks that are looked at together share it.
+function book_methods:next_look(place, chance)
+  local now = self.call.schedule.now()
+  local due = now + self.interval[place] * (1 + JITTER * (2 * chance - 1))
+  local stall = self.call.settings.stall
+  if stall then due = math.min(due, self.changed_at[place] + stall) end
+  if self.hinted[place] then due = math.min(due, self:soonest(place)) end
+  return math.max(due, now + LEAST)
+end
+
+--- When the next look may be that a hint asks for: whoever sends hints must not make us hammer.
+function book_methods:soonest(place)
+  return math.max(self.call.schedule.now(), self.looked[place] + HINTED)
+end
+
+--- Its deadline has passed. Returns true if a look was due before, but nobody stepped for a while:
+--- it is owed, and a little time with it; false if the time is over.
+function book_methods:extend(place, due)
+  if self.overtime[place] or due >= self.deadline[place] then return false end
+  self.overtime[place] = true
+  self.deadline[place] = self.call.schedule.now() + LAST_LOOK
+  return true
+end
+
+-- ---- one task -----------------------------------------------------------------------------------
+
+-- The one task of a plain wait is at the first place of its book.
+local waiter_methods = {}
+local waiter_mt = { __index = waiter_methods }
+
+function waiter_mt:__close()
+  self.call.client.listeners[self] = nil
+end
+
+--- Somebody says that there is news of a task.
+function waiter_methods:hint(id)
+  if id ~= self.call.id then return end
+  self.book.hinted[1] = true
+  if self.due then
+    self.due = math.min(self.due, self.book:soonest(1))
+    self.call.operation:rouse()
+  end
+end
+
+-- Sleeps until the next look. Returns when it was due.
+local function sleep(self)
+  local call, book = self.call, self.book
+  local now = call.schedule.now
+  self.due = book:next_look(1, call.schedule.random())
+  retry.trace(call, { event = "wait", seconds = self.due - now(), status = book.status[1] })
+  repeat call.operation:rest(math.min(self.due, call.deadline))
+  until now() >= math.min(self.due, call.deadline)
+  local due = self.due
+  self.due = nil
+  return due
+end
+
+local function wait(self, fetch)
+  local call, book = self.call, self.book
+  local last
+  local function give_up(err)
+    err.task = err.task or last
+    return nil, retry.complete(call, err)
+  end
+  while true do
+    local hinted = book.hinted[1]
+    book:look(1)
+    local task, err = fetch(call)
+    last = task or last
+    local over
+    over, task, err = book:judge(1, task, err, hinted)
+    if over and task then return task end
+    if over then return give_up(err) end
+    if book.overtime[1] then return give_up(retry.timed_out(call)) end
+    local due = sleep(self)
+    if call.schedule.now() >= call.deadline then
+      if not book:extend(1, due) then return give_up(retry.timed_out(call)) end
+      call.deadline = book.deadline[1]
+    end
+  end
 end
 
 --- Looks at a task until it has ended, or the time is over.
@@ -81,22 +208,12 @@ end
 ---@return mjtask.Task? task once it succeeded
 ---@return mjtask.Error? err
 function poll.wait(call, fetch)
-  local now = call.schedule.now
-  local state = { interval = call.settings.interval, changed_at = now(), failures = 0 }
-  while true do
-    local over, task, err = look(call, state, fetch)
-    if over and task then return task end
-    if over then return give_up(call, state, err) end
-    if state.overtime then return give_up(call, state, retry.timed_out(call)) end
-    local due = next_look(call, state)
-    retry.trace(call, { event = "wait", seconds = due - now(), status = state.status })
-    call.operation:sleep_until(math.min(due, call.deadline))
-    if now() >= call.deadline then
-      if due >= call.deadline then return give_up(call, state, retry.timed_out(call)) end
-      state.overtime = true -- nobody stepped for a while: the look that was due in time is owed
-      call.deadline = now() + LAST_LOOK
-    end
-  end
+  local self <close> = setmetatable({
+    call = call, book = poll.new_book(call), due = nil,
+  }, waiter_mt)
+  self.book:open(1, call.started)
+  call.client.listeners[self] = true
+  return wait(self, fetch)
 end
 
 return poll

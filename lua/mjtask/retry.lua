@@ -8,18 +8,21 @@ local retry = {}
 local BASE, CAP = 0.5, 8 -- seconds of the first and of the longest backoff
 local SLOP = 0.002 -- seconds: libcurl counts in milliseconds
 local OBEYED = 120 -- seconds of Retry-After that are waited for; who asks for more ends the call
+local GAP, WIDEST = 0.1, 8 -- seconds between two requests after a first 429, and after many
+local CLOSING, CLOSED = 0.8, 0.01 -- what is left of the gap by each good answer; less is none
 
 --- What all requests of one call have in common.
 ---@class mjtask.Call
 ---@field schedule mjtask.Schedule
 ---@field operation mjtask.Operation
----@field client { paused_until: number, redact: function } a 429 stops the looks of all
+---@field client { pace: mjtask.Pace, redact: function } a 429 stops the looks of all
 ---@field settings table timeout, request_timeout, retries (further tries), max_body, trace …
 ---@field id? string
 ---@field limit number seconds for the whole call
 ---@field started number monotonic seconds, like deadline
 ---@field deadline number
 ---@field attempts integer requests sent so far
+---@field refusals? integer the pace's, when the last one was sent
 
 --- Tells the user's `trace` function, if there is one.
 ---@param call mjtask.Call
@@ -56,21 +59,55 @@ local function pause_after(call, err, try)
   return call.schedule.random() * math.min(CAP, BASE * 2 ^ (try - 1))
 end
 
--- Sleeps until the client may ask again; or returns the error that it may not within the deadline.
-local function sit_out_pause(call)
-  local rest = call.client.paused_until - call.schedule.now()
-  if rest <= 0 then return nil end
-  if call.client.paused_until >= call.deadline then
-    return errors.new("rate_limited", ("the server wants no requests for another %.3g s")
-      :format(rest), { retry_after = rest })
-  end
-  call.operation:sleep_until(call.client.paused_until)
-  return sit_out_pause(call) -- another answer may have prolonged it
+--- When a client may ask: not before `paused_until`, which a 429 or a Retry-After sets. What had to
+--- wait would go out all at once then, and be refused again: hence a gap between two requests,
+--- wider by each 429, closed again by good answers.
+---@class mjtask.Pace
+---@field paused_until number monotonic seconds, like next_turn
+---@field next_turn number when the next request may go out
+---@field gap number seconds between two
+---@field refusals integer bursts of requests that were answered with 429
+
+---@return mjtask.Pace
+function retry.new_pace()
+  return { paused_until = -math.huge, next_turn = -math.huge, gap = 0, refusals = 0 }
 end
 
+-- Of a burst that is refused only the first 429 counts: `refusals` is what it was when the request
+-- went out.
+local function slow_down(pace, time, refusals)
+  pace.paused_until = math.max(pace.paused_until, time)
+  pace.next_turn = math.max(pace.next_turn, time)
+  if refusals ~= pace.refusals then return end
+  pace.refusals = pace.refusals + 1
+  pace.gap = math.min(WIDEST, math.max(GAP, 2 * pace.gap))
+end
+
+local function speed_up(pace)
+  pace.gap = pace.gap * CLOSING
+  if pace.gap < CLOSED then pace.gap = 0 end
+end
+
+-- Sleeps until it is this call's turn; or returns the error that it is not within the deadline.
+local function wait_for_turn(call)
+  local pace, now = call.client.pace, call.schedule.now()
+  local turn = math.max(pace.paused_until, pace.next_turn)
+  if turn > now and turn >= call.deadline then
+    return errors.new("rate_limited", ("the server wants no requests for another %.3g s")
+      :format(turn - now), { retry_after = turn - now })
+  end
+  pace.next_turn = math.max(turn, now) + pace.gap
+  if turn <= now then return nil end
+  call.operation:sleep_until(turn)
+  if pace.paused_until > turn then return wait_for_turn(call) end -- refused again meanwhile
+end
+
+-- The third result is true if nobody was asked, because it was not this call's turn.
 local function attempt(call, request, read)
-  local paused = not request.file and sit_out_pause(call) -- an image host is somebody else
-  if paused then return nil, paused end
+  local pace = not request.file and call.client.pace or nil -- an image host is somebody else
+  local paused = pace and wait_for_turn(call)
+  if paused then return nil, paused, true end
+  call.refusals = pace and pace.refusals
   call.attempts = call.attempts + 1
   retry.trace(call, { event = "request", path = request.path, attempt = call.attempts })
   if request.begin then request.begin() end
@@ -80,6 +117,7 @@ local function attempt(call, request, read)
   local value, facts = transfer:answer()
   local result
   result, err = read(value, facts, call.client.redact)
+  if result ~= nil and pace then speed_up(pace) end
   if err and err.kind == "timeout" and call.schedule.now() >= call.deadline - SLOP then
     err = retry.timed_out(call)
   end
@@ -101,13 +139,13 @@ end
 function retry.request(call, request, read)
   local last = 1 + call.settings.retries
   for try = 1, last do
-    local result, err = attempt(call, request, read)
+    local result, err, unasked = attempt(call, request, read)
     if result ~= nil then return result end
     local now = call.schedule.now()
     local delay = err.retryable and pause_after(call, err, try)
-    if err.kind == "rate_limited" and not request.file then
+    if not request.file and not unasked and (err.kind == "rate_limited" or err.retry_after) then
       local pause = delay or math.min(err.retry_after or 0, OBEYED)
-      call.client.paused_until = math.max(call.client.paused_until, now + pause)
+      slow_down(call.client.pace, now + pause, call.refusals)
     end
     local sent_once = request.once and not err.unsent
     if not delay or try == last or sent_once or now + delay >= call.deadline then

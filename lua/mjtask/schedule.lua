@@ -1,9 +1,13 @@
 -- Operations as coroutines, and their timers: who waits for what, and when user code runs. Knows
 -- an engine by its methods and a clock by its function; must not know what is asked of a server.
 
+local fifo = require "mjtask.fifo"
+local heap = require "mjtask.heap"
+
 local schedule = {}
 
 local TICK = 0.1 -- seconds between two reports of a transfer under way
+local NAP = 0.05 -- seconds that a host which watches no descriptor may sleep while one flies
 
 ---@class mjtask.Schedule
 local methods = {}
@@ -26,58 +30,16 @@ function schedule.new(setup)
     max_inflight = setup.max_inflight,
     inflight = 0, -- transfers with the engine
     operations = {}, -- every operation that has not ended, as a key
-    timers = {}, -- a binary heap of operations, by `due`; each knows its `place`
+    count = 0, -- of them
+    timers = heap.new(), -- of operations
     queue = { first = nil, last = nil }, -- operations that wait for one of max_inflight places
-    deliveries = { first = 1, last = 0 }, -- calls of user code, in the order things happened
+    deliveries = fifo.new(), -- calls of user code, in the order things happened
     nested = false, -- an operation or user code runs
     closed = nil, -- the reason, once it is
+    watched = false, -- somebody else's loop watches the engine's descriptor
+    on_busy = nil, -- told whether anything is under way, when that changes
+    busy = false, -- what it was told
   }, mt)
-end
-
--- ---- the timer heap -----------------------------------------------------------------------------
-
-local function put(timers, place, operation)
-  timers[place] = operation
-  operation.place = place
-end
-
-local function rise(timers, place, operation)
-  while place > 1 do
-    local parent = timers[place // 2]
-    if parent.due <= operation.due then break end
-    put(timers, place, parent)
-    place = place // 2
-  end
-  put(timers, place, operation)
-end
-
-local function sink(timers, place, operation)
-  local count = #timers
-  while 2 * place <= count do
-    local child = 2 * place
-    if child < count and timers[child + 1].due < timers[child].due then child = child + 1 end
-    if timers[child].due >= operation.due then break end
-    put(timers, place, timers[child])
-    place = child
-  end
-  put(timers, place, operation)
-end
-
-local function set_timer(self, operation, due)
-  operation.due = due
-  rise(self.timers, #self.timers + 1, operation)
-end
-
-local function clear_timer(self, operation)
-  local timers, place = self.timers, operation.place
-  if not place then return end
-  local last = timers[#timers]
-  timers[#timers] = nil
-  operation.place = nil
-  if last ~= operation then
-    rise(timers, place, last)
-    sink(timers, last.place, last)
-  end
 end
 
 -- ---- the queue for places -----------------------------------------------------------------------
@@ -110,7 +72,7 @@ end
 
 -- What an operation waited for is over: takes it out of everything that knew it.
 local function stop_waiting(self, operation)
-  clear_timer(self, operation)
+  self.timers:remove(operation)
   dequeue(operation)
   local transfer = operation.transfer
   if transfer then
@@ -124,7 +86,15 @@ local function finish(self, operation, ...)
   operation.ended = true
   operation.results = table.pack(...)
   self.operations[operation] = nil
+  self.count = self.count - 1
   stop_waiting(self, operation)
+  local parent, branches, conclude = operation.parent, operation.branches, operation.conclude
+  if parent then
+    parent.branches[operation] = nil
+    parent:rouse()
+  end
+  for branch in pairs(branches or {}) do branch:cancel(operation.cancelled or "aborted") end
+  if conclude then conclude(operation, ...) end
 end
 
 -- Runs an operation until it waits for something again, or ends. Every allocation may run a
@@ -151,6 +121,11 @@ local function resume(self, operation, ...)
   else -- no memory, no C stack, or a fault of ours: it belongs to who called
     operation.fault = results[2]
     finish(self, operation)
+    local parent = operation.parent
+    if parent and not parent.ended then
+      parent.fault = operation.fault
+      parent:cancel "aborted"
+    end
   end
 end
 
@@ -162,26 +137,50 @@ local function wake(self, operation, value)
   operation.woken, operation.value = true, value
 end
 
---- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait.
----@return mjtask.Operation
-function methods:spawn(body, ...)
+local function launch(self, parent, conclude, body, ...)
   local operation = setmetatable({
     schedule = self,
     thread = coroutine.create(body),
+    parent = parent, branches = nil, -- operations that end with it
+    conclude = conclude, -- called when it has ended
     ended = false,
     transfer = nil, -- the one under way
-    due = nil, place = nil, -- in the timer heap
     queue = nil, before = nil, after = nil, -- in the queue for places
+    resting = false, roused = false,
     woken = false, value = nil, -- while it ran
-    abandoned = false, -- who awaited it left by an error
+    abandoned = false, -- what it still had to tell concerns nobody
+    parked = false, problem = nil, -- a coroutine of a loop awaits it; an error that is for it
+    reader = nil, -- the operation that takes what this one brings forth, see watch.lua
   }, operation_mt)
+  self.count = self.count + 1
   if self.closed then -- just now, perhaps while close walks over the operations
     finish(self, operation, nil, self.closed)
     return operation
   end
   self.operations[operation] = true
+  if parent then parent.branches[operation] = true end
   resume(self, operation, operation, ...)
   return operation
+end
+
+--- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait.
+---@return mjtask.Operation
+function methods:spawn(body, ...)
+  return launch(self, nil, nil, body, ...)
+end
+
+--- The same; `conclude(operation, ...)` is called once, when it has ended, with its results. It
+--- must not wait, nor run user code.
+---@return mjtask.Operation
+function methods:spawn_with(conclude, body, ...)
+  return launch(self, nil, conclude, body, ...)
+end
+
+--- Inside an operation: starts another that ends with it, and rouses it when it ends itself.
+---@return mjtask.Operation
+function operation_methods:branch(body, ...)
+  self.branches = self.branches or {}
+  return launch(self.schedule, self, nil, body, ...)
 end
 
 local start_queued
@@ -195,6 +194,7 @@ function operation_methods:cancel(reason)
     self.cancelled = reason
     return
   end
+  self.cancelled = reason
   finish(owner, self, nil, reason)
   coroutine.close(self.thread)
   start_queued(owner)
@@ -202,8 +202,28 @@ end
 
 --- Inside an operation: sleeps until `time`.
 function operation_methods:sleep_until(time)
-  set_timer(self.schedule, self, time)
+  self.schedule.timers:set(self, time)
   coroutine.yield()
+end
+
+--- Inside an operation: sleeps until `time` (nil: without end), or until it is roused; not at all
+--- if it was roused since it last slept here.
+function operation_methods:rest(time)
+  if self.roused then
+    self.roused = false
+    return
+  end
+  self.resting = true
+  if time then self.schedule.timers:set(self, time) end
+  coroutine.yield()
+  self.resting, self.roused = false, false
+end
+
+--- Ends the operation's rest, in the next step.
+function operation_methods:rouse()
+  if self.ended then return end
+  self.roused = true
+  if self.resting then self.schedule.timers:set(self, -math.huge) end
 end
 
 -- Inside an operation: waits for one of max_inflight places. False: the deadline passed first.
@@ -211,7 +231,7 @@ local function wait_for_place(self, deadline)
   local owner = self.schedule
   if owner.inflight < owner.max_inflight and not owner.queue.first then return true end
   enqueue(owner.queue, self)
-  set_timer(owner, self, deadline)
+  owner.timers:set(self, deadline)
   return coroutine.yield()
 end
 
@@ -237,7 +257,7 @@ function operation_methods:send(request, limit, deadline, tick)
   if request.timeout <= 0 then return nil end
   local transfer = start(self, request)
   repeat
-    if tick and self.transfer then set_timer(owner, self, owner.now() + TICK) end
+    if tick and self.transfer then owner.timers:set(self, owner.now() + TICK) end
     local ended = coroutine.yield()
     local verdict = tick and tick(transfer)
     if verdict and not ended then
@@ -258,18 +278,88 @@ function start_queued(self)
   end
 end
 
+-- ---- user code ----------------------------------------------------------------------------------
+
+--- Notes a call of user code, to be made when no operation runs. It is made for `operation` (or,
+--- if that is a branch, for the one it belongs to), and not any more once that is abandoned; false:
+--- for nobody, it is made in any case.
+function methods:deliver(operation, callback, ...)
+  while operation and operation.parent do operation = operation.parent end
+  self.deliveries:push(table.pack(operation, callback, ...))
+end
+
+-- Takes the next delivery: any, or the next for whom `awaited` was started.
+local function next_delivery(self, awaited)
+  local queue = self.deliveries
+  if awaited then
+    return queue:take(function(delivery)
+      local owner = delivery[1]
+      return owner == awaited or owner and owner.reader == awaited
+    end)
+  end
+  local delivery = queue:pop()
+  while delivery and delivery[1] and delivery[1].abandoned do delivery = queue:pop() end
+  return delivery
+end
+
+-- Makes the calls that are due: all of them, or only those for one awaited operation. The first
+-- error of user code is returned when all have been made; but one that is for a parked coroutine
+-- is kept for it.
+local function run_deliveries(self, awaited)
+  local outer = self.nested
+  local failed, problem = false, nil
+  self.nested = true
+  local delivery = next_delivery(self, awaited)
+  while delivery do
+    local ok, err = self.call(table.unpack(delivery, 2, delivery.n))
+    if not ok then
+      local owner = delivery[1]
+      local parked = owner and (owner.reader or owner)
+      if parked and parked.parked then
+        parked.problem = parked.problem or { err }
+        parked:cancel("aborted")
+      elseif not failed then
+        failed, problem = true, err
+      end
+    end
+    delivery = next_delivery(self, awaited)
+  end
+  self.nested = outer
+  return failed, problem
+end
+
+--- Is nothing under way, and nothing to be told?
+function methods:is_idle()
+  return self.count == 0 and (self.nested or self.deliveries:is_empty())
+end
+
+--- Tells the host's loop when it is needed again. To be called after whatever changes that, unless
+--- a step follows; inside of one it does nothing.
+function methods:tell_host()
+  if self.nested or self.closed then return end
+  if self.watched then
+    local _, due = self.timers:first()
+    self.engine:wake_at(not self.deliveries:is_empty() and -math.huge or due)
+  end
+  local busy = not self:is_idle()
+  if self.on_busy and busy ~= self.busy then
+    self.busy = busy
+    self.on_busy(busy)
+  end
+end
+
 -- ---- driving ------------------------------------------------------------------------------------
 
 -- Wakes whose time has come. Was there one?
 local function run_timers(self)
   local now, any = self.now(), false
-  local operation = self.timers[1]
-  while operation and operation.due <= now do
-    clear_timer(self, operation)
+  local operation, due = self.timers:first()
+  while operation and due <= now do
+    self.timers:remove(operation)
     dequeue(operation)
     wake(self, operation, nil)
     any = true
-    operation = self.timers[1]
+    operation, due = self.timers:first()
   end
   start_queued(self)
   return any
@@ -280,7 +370,7 @@ local function run_transfers(self)
   while operation do
     operation.transfer = nil
     self.inflight = self.inflight - 1
-    clear_timer(self, operation)
+    self.timers:remove(operation)
     start_queued(self) -- before this one, which may want a place again
     wake(self, operation, transfer)
     operation, transfer = self.engine:next()
@@ -288,16 +378,16 @@ local function run_transfers(self)
 end
 
 local function move(self, seconds, awaited)
-  local first = self.timers[1]
-  if self.jump and first and self.inflight == 0 then
-    if first.due > self.now() then self.jump(first.due) end
+  local _, due = self.timers:first()
+  if self.jump and due and self.inflight == 0 then
+    if due > self.now() then self.jump(due) end
     run_timers(self)
     return false
   end
   if run_timers(self) then seconds = 0 end -- something has happened
-  if not self.nested and self.deliveries.first <= self.deliveries.last then seconds = 0 end
-  first = not self.jump and self.timers[1] or nil
-  self.engine:wake_at(first and first.due)
+  if not self.nested and not self.deliveries:is_empty() then seconds = 0 end
+  _, due = self.timers:first()
+  self.engine:wake_at(not self.jump and due or nil)
   if awaited and awaited.ended then seconds = 0 end -- by a finalizer's step, too
   local interrupted = self.engine:step(seconds)
   run_transfers(self)
@@ -318,67 +408,46 @@ function methods:step(seconds, awaited)
   error(interrupted, 0)
 end
 
-local function push(queue, value)
-  queue.last = queue.last + 1
-  queue[queue.last] = value
-end
-
-local function pop(queue)
-  local value = queue[queue.first]
-  if value == nil then return nil end
-  queue[queue.first] = nil
-  queue.first = queue.first + 1
-  return value
-end
-
---- Notes a call of user code, to be made when no operation runs.
-function methods:deliver(operation, callback, ...)
-  push(self.deliveries, table.pack(operation, callback, ...))
-end
-
--- Takes the next delivery: any, or the next of one operation. What an abandoned operation had to
--- tell concerns nobody any more.
-local function next_delivery(self, operation)
-  local queue = self.deliveries
-  if not operation then
-    local delivery = pop(queue)
-    while delivery and delivery[1].abandoned do delivery = pop(queue) end
-    return delivery
+--- The step of a host's loop: moves everything on, and runs the user code that is due. From within
+--- user code or a finalizer it only moves. Returns whether anything is still under way; raises the
+--- first error of user code.
+---@param seconds? number
+---@return boolean
+function methods:turn(seconds)
+  if self:is_idle() then return false end
+  local interrupted = self:step(seconds)
+  if not self.nested then
+    local failed, problem = run_deliveries(self)
+    self:tell_host()
+    if failed then error(problem, 0) end
   end
-  for at = queue.first, queue.last do
-    local delivery = queue[at]
-    if delivery[1] == operation then
-      table.move(queue, at + 1, queue.last + 1, at)
-      queue.last = queue.last - 1
-      return delivery
-    end
-  end
+  if interrupted and self.interrupted() then error("interrupted!", 0) end
+  return not self:is_idle()
 end
 
--- Makes the calls that are due: all of them, or from within a callback only those of `operation`.
--- The first error of user code is raised when all have been made.
-local function run_deliveries(self, operation)
-  local outer = self.nested
-  local whose = outer and operation or nil
-  local failed, problem = false, nil
-  self.nested = true
-  local delivery = next_delivery(self, whose)
-  while delivery do
-    local ok, err = self.call(table.unpack(delivery, 2, delivery.n))
-    if not ok and not failed then failed, problem = true, err end
-    delivery = next_delivery(self, whose)
-  end
-  self.nested = outer
-  if failed then error(problem, 0) end
+--- How long a host that watches no descriptor may sleep before the next turn, in seconds; nil:
+--- nothing is under way.
+---@return number?
+function methods:timeout()
+  if not self.deliveries:is_empty() then return 0 end
+  if self.count == 0 then return nil end
+  local _, due = self.timers:first()
+  local rest = due and math.max(due - self.now(), 0)
+  if self.inflight > 0 or not rest then rest = math.min(rest or NAP, NAP) end
+  return rest
 end
 
 local function drive(self, operation)
+  local failed, problem
+  local awaited = self.nested and operation or nil
   while not operation.ended do
     local interrupted = self:step(nil, operation)
-    run_deliveries(self, operation)
+    failed, problem = run_deliveries(self, awaited)
+    if failed then error(problem, 0) end
     if interrupted and self.interrupted() then error("interrupted!", 0) end
   end
-  run_deliveries(self, operation)
+  failed, problem = run_deliveries(self, awaited)
+  if failed then error(problem, 0) end
 end
 
 --- Blocks until the operation has ended, and returns what it returned. Left by an error (a
@@ -392,16 +461,23 @@ function methods:await(operation)
     self.nested = outer
     operation:cancel("aborted")
     operation.abandoned = true
-    error(problem, 0)
   end
+  self:tell_host()
+  if not ok then error(problem, 0) end
   if operation.fault ~= nil then error(operation.fault, 0) end
   return table.unpack(operation.results, 1, operation.results.n)
 end
 
---- Ends every operation with `nil, reason`, and moves nothing any more.
+--- Ends every operation with `nil, reason`, and moves nothing any more. What is to be told of that
+--- is told before this returns; its first error is raised.
 function methods:close(reason)
-  self.closed = self.closed or reason
+  if self.closed then return end
+  self.closed = reason
   for operation in pairs(self.operations) do operation:cancel(reason) end
+  local failed, problem = run_deliveries(self)
+  if self.on_busy and self.busy then self.on_busy(false) end
+  self.busy = false
+  if failed then error(problem, 0) end
 end
 
 return schedule

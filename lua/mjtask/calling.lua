@@ -1,0 +1,156 @@
+-- One job, three ways to call it: it blocks, it calls back, or it parks a coroutine of a loop.
+-- Knows operations and loops; must not know what is asked.
+
+local errors = require "mjtask.errors"
+local options = require "mjtask.options"
+local retry = require "mjtask.retry"
+
+local calling = {}
+
+local reasons = {
+  aborted = "cancelled by the caller",
+  closed = "the client was closed",
+}
+
+--- A call of `method`: what its requests have in common.
+---@param client mjtask.Client
+---@param method string
+---@param given table the call's own options, checked
+---@param id? string
+---@return mjtask.Call
+function calling.new(client, method, given, id)
+  local settings = client.settings_of[method] or options.for_method(client.settings, method)
+  client.settings_of[method] = settings
+  settings = options.for_call(settings, given)
+  local started = client.schedule.now()
+  return {
+    schedule = client.schedule, client = client, settings = settings, id = id, attempts = 0,
+    started = started, limit = settings.timeout, deadline = started + settings.timeout,
+  }
+end
+
+--- The error of what was ended from outside.
+---@param reason "aborted"|"closed"
+---@return mjtask.Error
+function calling.ended(reason)
+  return errors.new(reason, reasons[reason])
+end
+
+--- The results of an operation as a call gives them: one that was ended from outside knows only the
+--- reason.
+---@param call mjtask.Call
+function calling.results(call, value, err)
+  if value == nil and not errors.is(err) then
+    err = retry.complete(call, calling.ended(err))
+  end
+  if err == nil then return value end -- and nothing more: calls nest in `assert`
+  return value, err
+end
+
+-- Starts a call's job. `conclude(operation, ...)`: see the schedule.
+local function start(call, conclude, job, ...)
+  return call.schedule:spawn_with(conclude, function(operation, ...)
+    call.operation = operation
+    return job(call, ...)
+  end, ...)
+end
+
+-- ---- by callback --------------------------------------------------------------------------------
+
+---@class mjtask.Handle
+local handle_methods = {}
+local handle_mt = { __name = "mjtask.operation", __index = handle_methods }
+
+local function check_handle(self)
+  if getmetatable(self) ~= handle_mt then
+    error("an operation expected: call its methods with a colon", 3)
+  end
+end
+
+--- Ends the call; `done` is told `aborted` by the next step. One that has ended stays as it is.
+function handle_methods:cancel()
+  check_handle(self)
+  self.operation.abandoned = not self.operation.ended
+  self.operation:cancel "aborted"
+  self.operation.schedule:tell_host()
+end
+
+--- Has `done` been called?
+---@return boolean
+function handle_methods:done()
+  check_handle(self)
+  return self.told
+end
+
+handle_mt.__close = handle_methods.cancel
+
+-- Nobody has to hold the handle: the schedule holds the operation until it has ended.
+local function call_back(call, done, job, ...)
+  local schedule = call.schedule
+  local handle = setmetatable({ operation = nil, told = false }, handle_mt)
+  handle.operation = start(call, function(operation, ...)
+    local fault = operation.fault
+    local value, err = ...
+    if fault ~= nil then
+      schedule:deliver(false, error, fault, 0)
+      value, err = nil, "aborted"
+    end
+    schedule:deliver(false, function(...)
+      handle.told = true
+      return done(...)
+    end, calling.results(call, value, err))
+  end, job, ...)
+  schedule:tell_host()
+  return handle
+end
+
+-- ---- parked -------------------------------------------------------------------------------------
+
+-- Ends an operation whose coroutine was closed or collected: nobody is there to be woken.
+local function abandon(guard)
+  local operation = guard.operation
+  if not operation then return end -- closed before
+  guard.operation = nil
+  operation.conclude, operation.abandoned, operation.parked = nil, true, false
+  operation:cancel "aborted"
+  operation.schedule:tell_host()
+end
+
+local guard_mt = { __close = abandon, __gc = abandon }
+
+local function park(call, loop, thread, job, ...)
+  local schedule = call.schedule
+  local seat = setmetatable({ thread = thread }, { __mode = "v" }) -- it may be collected meanwhile
+  local function wake()
+    if seat.parked and seat.thread then loop.wake(seat.thread) end
+  end
+  local operation = start(call, function() schedule:deliver(false, wake) end, job, ...)
+  operation.parked = true
+  local _ <close> = setmetatable({ operation = operation }, guard_mt)
+  schedule:tell_host()
+  while not operation.ended do
+    seat.parked = true
+    loop.park()
+    seat.parked = false
+  end
+  if operation.problem then error(operation.problem[1], 0) end
+  if operation.fault ~= nil then error(operation.fault, 0) end
+  return calling.results(call, table.unpack(operation.results, 1, operation.results.n))
+end
+
+-- ---- all three ----------------------------------------------------------------------------------
+
+--- Runs `job(call, ...)` as an operation. With `done` it returns a handle at once; else what the
+--- job returns, in a coroutine of the client's loop by parking that. A coroutine that cannot yield
+--- just now (in a callback or a finalizer) blocks.
+---@param call mjtask.Call
+---@param done? fun(value: any, err: mjtask.Error?)
+function calling.run(call, done, job, ...)
+  if done then return call_back(call, done, job, ...) end
+  local loop = call.client.loop
+  local thread = loop and coroutine.isyieldable() and loop.current()
+  if thread then return park(call, loop, thread, job, ...) end
+  return calling.results(call, call.schedule:await(start(call, nil, job, ...)))
+end
+
+return calling

@@ -1,0 +1,69 @@
+-- libuv's loop. Knows a client's step and descriptor, and luv.
+
+local uv = require "luv"
+
+local luv = {}
+
+local started = setmetatable({}, { __mode = "k" }) -- coroutines of go
+
+--- Told of the errors of `go` and of callbacks: luv itself would end the process.
+---@param message any
+function luv.on_error(message)
+  io.stderr:write("mjtask: ", tostring(message), "\n")
+end
+
+local function resume(thread, ...)
+  local ok, err = coroutine.resume(thread, ...)
+  if not ok then luv.on_error(debug.traceback(thread, tostring(err))) end
+end
+
+--- Starts `fn(...)` in a coroutine that may be parked by the calls of clients with this loop.
+---@param fn function
+---@return thread
+function luv.go(fn, ...)
+  local thread = coroutine.create(fn)
+  started[thread] = true
+  resume(thread, ...)
+  return thread
+end
+
+--- What the `loop` option takes.
+function luv.loop()
+  return function(client)
+    local poll = assert(uv.new_poll(assert(client:pollfd(), "no descriptor here: use loop.timer")))
+    local weak = setmetatable({ client = client }, { __mode = "v" }) -- idle, it may be collected
+    local held = { client = nil } -- while it is busy
+    local parked = {}
+    poll:start("r", function()
+      local ok, err = true, nil
+      if weak.client then ok, err = pcall(weak.client.step, weak.client, 0) end
+      if not ok then luv.on_error(err) end
+    end)
+    poll:unref()
+    return {
+      current = function()
+        local thread = coroutine.running()
+        return started[thread] and thread
+      end,
+      park = function()
+        local thread = coroutine.running()
+        parked[thread] = true -- luv holds no coroutines
+        coroutine.yield()
+        parked[thread] = nil
+      end,
+      wake = function(thread)
+        if parked[thread] and coroutine.status(thread) == "suspended" then resume(thread) end
+      end,
+      busy = function(on)
+        held.client = on and (held.client or weak.client) or nil
+        if on then poll:ref() else poll:unref() end
+      end,
+      detach = function()
+        poll:stop()
+        poll:close()
+      end,
+    }
+  end
+end
+
+return luv

@@ -1,0 +1,28 @@
+-- A loop that has a sleep of its own, and watches no descriptor for us: copas, darktable,
+-- Hammerspoon. Knows a client's step and timeout, and the host's sleep.
+
+local timer = {}
+
+local NAP = 0.05 -- seconds, where the client has nothing to wait for itself
+
+--- What the `loop` option takes. `sleep(seconds)` parks the running coroutine of the host's.
+---@param sleep fun(seconds: number)
+function timer.loop(sleep)
+  if type(sleep) ~= "function" then
+    error(("sleep: a function expected, got %s"):format(type(sleep)), 2)
+  end
+  return function(client)
+    return {
+      current = coroutine.running,
+      park = function()
+        sleep(math.min(client:timeout() or NAP, NAP))
+        client:step(0)
+      end,
+      wake = function() end, -- who is parked looks by itself
+      busy = function() end,
+      detach = function() end,
+    }
+  end
+end
+
+return timer

@@ -1,0 +1,173 @@
+-- What mj:watch gives: the tasks that have ended, one by one, in a loop or by callback. Knows
+-- calls; when to look is watch.lua's.
+
+local calling = require "mjtask.calling"
+local fifo = require "mjtask.fifo"
+local ids_of = require "mjtask.ids"
+local watch = require "mjtask.watch"
+
+local watcher = {}
+
+-- Errors of which the server has been asked: they are about the task.
+local answered = { not_found = true, schema = true, decode = true, too_large = true, http = true }
+
+-- The handle points to its state, never back: nobody holds it but the caller.
+---@class mjtask.Watcher
+local methods = {}
+local mt = { __name = "mjtask.watcher", __index = methods }
+
+local function state_of(self)
+  if getmetatable(self) ~= mt then
+    error("a watcher expected: call its methods with a colon", 3)
+  end
+  return self.state
+end
+
+-- A task has ended.
+local function tell(state, id, task, err)
+  local schedule = state.call.schedule
+  if state.each then
+    schedule:deliver(state.operation, state.each, id, task, err)
+  else
+    state.ended:push { id, task, err }
+    for reader in pairs(state.readers) do reader:rouse() end
+  end
+end
+
+-- All have ended. Unless a callback has just added one.
+local function tell_end(state, err)
+  if not state.operation.ended or state.over then return end
+  state.over = true
+  state.each(nil, nil, err)
+end
+
+-- The operation has ended: all tasks have, or it was told to, or it failed.
+local function conclude(state, operation, value, reason)
+  local call = state.call
+  state.operation = operation
+  call.client.listeners[state.watch] = nil
+  if operation.fault ~= nil then
+    call.schedule:deliver(false, error, operation.fault, 0)
+    reason = "aborted"
+  elseif reason == "closed" then
+    state.watch:give_up(function() return calling.ended(reason) end)
+  end
+  for reader in pairs(state.readers) do reader:rouse() end
+  if not state.each then return end
+  state.closed = state.closed or not value
+  call.schedule:deliver(false, tell_end, state, not value and calling.ended(reason) or nil)
+end
+
+local function launch(state)
+  local call = state.call
+  call.client.listeners[state.watch] = true
+  call.schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
+    state.operation, call.operation = operation, operation
+    state.watch:run(operation)
+    return true
+  end)
+  call.schedule:tell_host()
+end
+
+--- Watches tasks. The watcher is for a loop; with `each` it calls back, and lives on until all have
+--- ended, whoever holds it.
+---@param call mjtask.Call
+---@param ids string[]
+---@param fetch fun(call: mjtask.Call): mjtask.Task?, mjtask.Error?
+---@param each? fun(id?: string, task?: mjtask.Task, err?: mjtask.Error)
+---@return mjtask.Watcher
+function watcher.new(call, ids, fetch, each)
+  local state = {
+    call = call, each = each, ended = fifo.new(), readers = {},
+    closed = false, -- nothing can be added
+    over = false, -- the callback was told the end
+  }
+  state.watch = watch.new(call, fetch, function(...) tell(state, ...) end)
+  for _, id in ipairs(ids) do state.watch:add(id) end
+  launch(state)
+  return setmetatable({ state = state }, mt)
+end
+
+-- Waits until another task has ended, or the watch.
+local function wait(call, state)
+  local reader = call.operation
+  state.operation.reader = reader
+  state.readers[reader] = true
+  if state.ended:is_empty() and not state.operation.ended then reader:rest() end
+  state.readers[reader] = nil
+  return true
+end
+
+--- The next task that has ended: its id and itself, or its id, nil and the error, as mj:wait gives
+--- them. Nothing when all have ended.
+function mt:__call()
+  local state = state_of(self)
+  if state.each then error("this watcher calls back", 2) end
+  while true do
+    local entry = state.ended:pop()
+    if entry then return entry[1], entry[2], entry[3] end
+    if state.operation.ended then return nil end
+    calling.run(calling.new(state.call.client, "watch", {}), nil, wait, state)
+  end
+end
+
+--- Watches another task. False: it is watched already.
+---@param id string|integer|table
+---@return boolean
+function methods:add(id)
+  local state = state_of(self)
+  id = ids_of.check(id, 2)
+  if state.closed or state.over or state.call.client.closed then
+    error("the watcher is closed", 2)
+  end
+  local added = state.watch:add(id)
+  if state.operation.ended then launch(state) else state.call.schedule:tell_host() end
+  return added
+end
+
+--- Ends it: nothing more is told, but to a callback its end. Idempotent.
+function methods:close()
+  local state = state_of(self)
+  state.closed = true
+  state.ended = fifo.new()
+  local operation = state.operation
+  if operation.ended then return end
+  operation.abandoned = true
+  operation:cancel "aborted"
+  state.call.schedule:tell_host()
+end
+
+methods.cancel = methods.close
+
+--- Has all been told?
+---@return boolean
+function methods:done()
+  local state = state_of(self)
+  if state.each then return state.over end
+  return state.operation.ended and state.ended:is_empty()
+end
+
+mt.__close = methods.close
+
+function mt:__gc()
+  if not self.state.each then pcall(methods.close, self) end -- the client may be gone
+end
+
+--- Asks once for each of many tasks: the body of mj:fetch_many.
+---@param call mjtask.Call
+---@param ids string[]
+---@return table<string, mjtask.Task>? tasks
+---@return table<string, mjtask.Error>|mjtask.Error errors
+function watcher.fetch_many(call, ids, fetch)
+  local found, failed, asked = {}, {}, #ids == 0
+  local all = watch.new(call, fetch, function(id, task, err)
+    found[id], failed[id] = task, err
+    asked = asked or err == nil or answered[err.kind] or false
+  end, true)
+  for _, id in ipairs(ids) do all:add(id) end
+  all:run(call.operation)
+  if not asked then return nil, failed[ids[1]] end
+  return found, failed
+end
+
+return watcher
