@@ -6,6 +6,8 @@ include_files = {
 }
 exclude_files = { ".lua", ".luarocks", ".install", "lua_modules", "build" }
 files["examples/lighttpd"] = { globals = { "lighty" } }
+files["examples/prosody"] = { globals = { "module" } }
+files["spec/support/prosody"] = { globals = { "module", "prosody" } }
 files["library"] = { unused_args = false } -- declarations: nothing there runs
 files["spec"] = { std = "+busted" }
 files["*.rockspec"] = { std = "+rockspec" }

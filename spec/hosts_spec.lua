@@ -1,7 +1,10 @@
 -- The library inside hosts that others wrote: what examples/ makes of lighttpd and of Prosody.
 
+local mjtask = require "mjtask"
 local json_random = require "support.json_random"
 local lighttpd = require "support.lighttpd"
+local prosody = require "support.prosody"
+local proxy = require "support.proxy"
 
 local MARK = "never-to-be-logged" -- in every body that could be shown to somebody
 
@@ -198,5 +201,90 @@ describe("lighttpd", function()
       assert.is_truthy(line:find("server started", 1, true)
         or line:find "request%-size too long: %d+ %-> 413$", line)
     end
+  end)
+end)
+
+local function no_epoll()
+  local mj <close> = mjtask.new { url = "http://127.0.0.1:1", auth = "none" }
+  return not mj:pollfd() and "there is no epoll here" or nil
+end
+
+describe("Prosody", function()
+  local missing = prosody.missing() or no_epoll()
+  if missing then
+    it("waits for tasks", function() pending("not run: " .. missing) end)
+    return
+  end
+
+  local p
+  setup(function() p = proxy.start() end)
+  teardown(function() if p then p:stop() end end)
+  before_each(function()
+    p:reset()
+    p:set { key = "prosody-key", auth = "raw" }
+  end)
+
+  -- Runs it until the tasks have ended; gives all that it printed. It must end well.
+  local function run(ids, settings)
+    local given = {
+      mjtask_url = p.url, mjtask_key = "prosody-key", mjtask_interval = 0.1, mjtask_ids = ids,
+      ticker_endings = #ids, ticker_ticks_after = 5,
+    }
+    for name, value in pairs(settings or {}) do given[name] = value end
+    local output, status = prosody.run(given)
+    assert.equal(0, status, output)
+    assert.is_truthy(output:find("Shutdown complete", 1, true), output)
+    assert.is_nil(output:find("Top-level error", 1, true), output)
+    assert.is_nil(output:find("prosody-key", 1, true), output)
+    return output
+  end
+
+  local function has(output, text)
+    assert.is_truthy(output:find(text, 1, true), ("no %q in %s"):format(text, output))
+  end
+
+  -- The ticks there were when a task ended.
+  local function ticks_until(output, id, how)
+    local ticks = output:match(("ended %s %s after (%%d+) ticks"):format(id, how))
+    return assert(math.tointeger(tonumber(ticks)), output)
+  end
+
+  -- One run: it takes a second to end.
+  it("goes on with its own work while tasks are waited for", function()
+    local url = "http://127.0.0.1/ghost.png"
+    p:task("1", { life = "short", pace = 0.2, fields = { imageUrl = url } })
+    p:task("2", { life = "failure", pace = 0.05, fields = { failReason = "banned\nword" } })
+    p:task("slow", { life = "done", fault = { delay = 0.25 } })
+    p:task("forged", { life = "done", fields = { imageUrl = "x\nforged info\27[31m\r" } })
+    local output = run({ "1", "2", "slow", "forged", "unknown" }, { ticker_raises = "slow" })
+    has(output, "task 1: " .. url .. "\n")
+    has(output, "task 2: failed: the task failed: banned word")
+    has(output, "task unknown: not_found: ")
+    has(output, "task forged: x")
+    assert.is_nil(output:find "\nforged")
+    assert.is_nil(output:find("\27[31m", 1, true))
+    -- A wait that blocked would have let no tick pass.
+    assert.is_true(ticks_until(output, "1", "SUCCESS") > 4, output)
+    assert.is_true(ticks_until(output, "slow", "SUCCESS") > 4, output)
+    has(output, "after a task: ")
+    has(output, "a handler's own mistake")
+    local before = output:find("a handler's own mistake", 1, true)
+    assert.is_truthy(output:find("ended 1 SUCCESS", before, true), "nothing went on after it")
+    assert.is_truthy(output:find "\nticks %d+ longest %d+%.%d+ left 0\n", output)
+  end)
+
+  it("waits no more once the module is unloaded", function()
+    p:task("1", { life = "stuck" })
+    local output = run({ "1" }, { ticker_unloads = 40, ticker_ticks_after = 30 })
+    has(output, "ended 1 closed after 40 ticks")
+    has(output, "ticks 70")
+    assert.is_true(#p:log() >= 2, "there was no second look")
+    assert.is_nil(output:find("rror", 1, true), output)
+  end)
+
+  it("survives a module that cannot start", function()
+    local output = run({}, { mjtask_url = "gopher://127.0.0.1" })
+    has(output, "Error initializing module 'mjtask'")
+    has(output, "options.url")
   end)
 end)

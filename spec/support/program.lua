@@ -4,6 +4,7 @@
 --   local server = program.start("lighttpd -D -f x.conf", { directory = d, env = { A = "1" } })
 --   server:output()      -- what it has printed so far, both streams
 --   server:stop()        -- or <close>
+--   program.run("true", options)     -- one that ends by itself: all that it printed, its status
 
 local socket = require "socket"
 local child = require "support.child"
@@ -75,21 +76,40 @@ function program.listens(port)
   return connected
 end
 
+-- A command as a shell's words, with the environment that is ours to give.
+local function line(command, options)
+  return ("cd %s || exit; exec env -u LUA_INIT -u LUA_INIT_5_4 -u LUA_PATH_5_4 -u LUA_CPATH_5_4 "
+    .. "%s %s </dev/null"):format(shell.quoted(options.directory or program.root),
+    environment(options.env), command)
+end
+
 -- The shell ends the program when its standard input ends: also when this process is killed.
-local RUN = "cd %s || exit; env -u LUA_INIT -u LUA_INIT_5_4 -u LUA_PATH_5_4 -u LUA_CPATH_5_4 "
-  .. "%s %s >%s 2>&1 </dev/null & child=$!; read -r line; kill $child 2>/dev/null; wait $child"
+local RUN = "(%s) >%s 2>&1 & child=$!; read -r line; kill $child 2>/dev/null; wait $child"
 
 --- Starts it. Options: directory (where it runs; the checkout), env.
 ---@param command string
 ---@param options? { directory?: string, env?: table<string, string> }
 function program.start(command, options)
-  options = options or {}
   local folder, remove = child.directory()
   local self = setmetatable({ remove = remove, log = folder .. "/output" }, mt)
-  local line = RUN:format(shell.quoted(options.directory or program.root),
-    environment(options.env), command, shell.quoted(self.log))
-  self.process = assert(io.popen(("LD_PRELOAD= sh -c %s"):format(shell.quoted(line)), "w"))
+  local words = RUN:format(line(command, options or {}), shell.quoted(self.log))
+  self.process = assert(io.popen("LD_PRELOAD= sh -c " .. shell.quoted(words), "w"))
   return self
+end
+
+local LIMIT = 20 -- seconds after which a program that should end is ended
+
+--- Runs it to its end.
+---@param command string
+---@param options? { directory?: string, env?: table<string, string> }
+---@return string output both streams
+---@return integer status 124 if it had to be ended
+function program.run(command, options)
+  local words = line(("timeout -k 1 %d %s"):format(LIMIT, command), options or {}) .. " 2>&1"
+  local pipe = assert(io.popen("LD_PRELOAD= sh -c " .. shell.quoted(words)))
+  local output = pipe:read "a"
+  local _, _, status = pipe:close()
+  return output, status
 end
 
 --- What it has printed so far.
