@@ -84,47 +84,87 @@
 ---@field allow_http? boolean
 ---@field allow_private? boolean
 ---@field max_inflight? integer
+---@field loop? mjtask.Loop
 ---@field trace? fun(event: table)
+
+---@class mjtask.Operation A call under way, which was given a function.
+---@field cancel fun(self: mjtask.Operation) `done` is told `aborted` by the next step
+---@field done fun(self: mjtask.Operation): boolean has `done` been called?
+
+---@class mjtask.Watcher
+---@overload fun(): string?, mjtask.Task?, mjtask.Error?
+---@field add fun(self: mjtask.Watcher, id: mjtask.Id): boolean false: it is watched already
+---@field close fun(self: mjtask.Watcher)
+---@field cancel fun(self: mjtask.Watcher) the same
+---@field done fun(self: mjtask.Watcher): boolean has all been told?
+
+---@alias mjtask.Id string|integer|table a table with an id: a task, a receipt
+---@alias mjtask.Loop fun(client: mjtask.Client): table what a module of mjtask.loop gives
 
 ---@class mjtask.Client
 local client = {} -- luacheck: ignore 241
 
----@param id string|integer|table
+---@param id mjtask.Id
 ---@param options? mjtask.CallOptions
 ---@return mjtask.Task? task
 ---@return mjtask.Error? err
+---@overload fun(self, id: mjtask.Id, done: fun(task?: mjtask.Task, err?: mjtask.Error)): mjtask.Operation
+---@overload fun(self, id: mjtask.Id, options?: mjtask.CallOptions, done: fun(task?: mjtask.Task, err?: mjtask.Error)): mjtask.Operation
 function client:fetch(id, options) end
 
----@param id string|integer|table
+---@param ids mjtask.Id[]
+---@param options? mjtask.CallOptions
+---@return table<string, mjtask.Task>? tasks by id
+---@return table<string, mjtask.Error>|mjtask.Error errors by id; or the one for which nothing could be asked
+---@overload fun(self, ids: mjtask.Id[], options?: mjtask.CallOptions, done: fun(tasks?: table, errors: table)): mjtask.Operation
+function client:fetch_many(ids, options) end
+
+---@param id mjtask.Id
 ---@param options? mjtask.WaitOptions
 ---@return mjtask.Task? task
 ---@return mjtask.Error? err
+---@overload fun(self, id: mjtask.Id, done: fun(task?: mjtask.Task, err?: mjtask.Error)): mjtask.Operation
+---@overload fun(self, id: mjtask.Id, options?: mjtask.WaitOptions, done: fun(task?: mjtask.Task, err?: mjtask.Error)): mjtask.Operation
 function client:wait(id, options) end
+
+---@param ids mjtask.Id[]
+---@param options? mjtask.WaitOptions
+---@return mjtask.Watcher
+---@overload fun(self, ids: mjtask.Id[], each: fun(id?: string, task?: mjtask.Task, err?: mjtask.Error)): mjtask.Watcher
+---@overload fun(self, ids: mjtask.Id[], options?: mjtask.WaitOptions, each: fun(id?: string, task?: mjtask.Task, err?: mjtask.Error)): mjtask.Watcher
+function client:watch(ids, options) end
+
+---@param id mjtask.Id
+function client:hint(id) end
 
 ---@param name string
 ---@param body table
 ---@param options? mjtask.CallOptions
 ---@return mjtask.Receipt? receipt
 ---@return mjtask.Error? err
+---@overload fun(self, name: string, body: table, options?: mjtask.CallOptions, done: fun(receipt?: mjtask.Receipt, err?: mjtask.Error)): mjtask.Operation
 function client:submit(name, body, options) end
 
----@param task_or_id mjtask.Task|string|integer|table
+---@param task_or_id mjtask.Task|mjtask.Id
 ---@param query string|mjtask.ButtonQuery
 ---@param options? mjtask.PressOptions
 ---@return mjtask.Receipt? receipt
 ---@return mjtask.Error? err
+---@overload fun(self, task_or_id: mjtask.Task|mjtask.Id, query: string|mjtask.ButtonQuery, options?: mjtask.PressOptions, done: fun(receipt?: mjtask.Receipt, err?: mjtask.Error)): mjtask.Operation
 function client:press(task_or_id, query, options) end
 
----@param id string|integer|table
+---@param id mjtask.Id
 ---@param options? mjtask.CallOptions
 ---@return true? cancelled
 ---@return mjtask.Error? err
+---@overload fun(self, id: mjtask.Id, options?: mjtask.CallOptions, done: fun(cancelled?: true, err?: mjtask.Error)): mjtask.Operation
 function client:cancel(id, options) end
 
----@param id string|integer|table
+---@param id mjtask.Id
 ---@param options? mjtask.CallOptions
 ---@return string? seed
 ---@return mjtask.Error? err
+---@overload fun(self, id: mjtask.Id, options?: mjtask.CallOptions, done: fun(seed?: string, err?: mjtask.Error)): mjtask.Operation
 function client:seed(id, options) end
 
 ---@param url_or_task string|mjtask.Task
@@ -132,7 +172,18 @@ function client:seed(id, options) end
 ---@param options? mjtask.DownloadOptions
 ---@return string? path
 ---@return mjtask.Error? err
+---@overload fun(self, url_or_task: string|mjtask.Task, path: string, options?: mjtask.DownloadOptions, done: fun(path?: string, err?: mjtask.Error)): mjtask.Operation
 function client:download(url_or_task, path, options) end
+
+---@param seconds? number how long to wait for something to happen; nil: until it does
+---@return boolean busy is anything still under way?
+function client:step(seconds) end
+
+---@return integer? fd readable when step(0) has work; nil: none here
+function client:pollfd() end
+
+---@return number? seconds that a host may sleep before step(0); nil: nothing is under way
+function client:timeout() end
 
 function client:close() end
 

@@ -22,24 +22,74 @@ describe("the README", function()
     os.execute("rm -rf " .. folder)
   end)
 
-  it("has an example that runs, and prints what stands below it", function()
-    local example, output = read("README.md"):match("```lua\n(.-)```\n\n```\n(.-)```")
+  -- Runs a script, with the provider's row replaced by our server, where a look takes no seconds.
+  local function run(script, arguments)
+    local prelude = ([[
+      package.loaded["mjtask.providers"] = { sku = { url = %q, auth = "raw", interval = 0.1 } }
+    ]]):format(p.url)
+    local file <close> = assert(io.open(folder .. "/example.lua", "w"))
+    file:write(prelude, script)
+    file:flush()
+    local pipe = assert(io.popen(
+      ("cd %s && MJTASK_PROVIDER=sku MJTASK_KEY=the-key lua5.4 example.lua %s 2>&1")
+      :format(folder, arguments or "")))
+    return pipe:read("a"), pipe:close()
+  end
+
+  -- The code below a heading.
+  local function code(heading)
+    return assert(read("README.md"):match("\n###? " .. heading .. "\n.-```lua\n(.-)```"), heading)
+  end
+
+  before_each(function()
+    p:reset()
     p:set { key = "the-key", auth = "raw", submit = { life = "short", fields = {
       imageUrl = "{here}/attachments/ghost.png",
     } } }
     p:task("1735030480754475", { life = "sku" })
-    -- The same script, but the provider is our server and a look takes no seconds.
-    local script = ([[
-      package.loaded["mjtask.providers"] = { sku = { url = %q, auth = "raw", interval = 0.1 } }
-    ]]):format(p.url) .. example
-    local file <close> = assert(io.open(folder .. "/example.lua", "w"))
-    file:write(script)
-    file:flush()
-    local run = assert(io.popen(("cd %s && MJTASK_KEY=the-key lua5.4 example.lua 2>&1")
-      :format(folder)))
-    local printed = run:read("a")
-    assert.is_true((run:close()))
+    p:task("1724963337114767", { life = "done", fields = { imageUrl = "https://i.example/x.png" } })
+  end)
+
+  it("has an example that runs, and prints what stands below it", function()
+    local example, output = read("README.md"):match("```lua\n(.-)```\n\n```\n(.-)```")
+    local printed, ok = run(example)
+    assert.is_true(ok)
     assert.equal(output, printed)
     assert.equal("\x89PNG", read(folder .. "/ghost.png"):sub(1, 4))
+  end)
+
+  local CLIENT = "local mjtask = require 'mjtask'; local mj = mjtask.new()\n"
+
+  it("has an example of many tasks that runs", function()
+    local printed, ok = run(CLIENT .. code "Many tasks")
+    assert.is_true(ok, printed)
+    assert.is_truthy(printed:find("1724963337114767\thttps://i.example/x.png\n", 1, true))
+    assert.is_truthy(printed:find("1735030480754475\thttps://", 1, true))
+  end)
+
+  it("has an example of a callback that runs", function()
+    local printed, ok = run(CLIENT .. code "Callbacks and event loops")
+    assert.is_true(ok, printed)
+    assert.is_truthy(printed:find("^https://[^\n]+\n$"))
+  end)
+end)
+
+describe("examples/watch.lua", function()
+  it("says how each task ended, and fails if one did", function()
+    local p <close> = proxy.start()
+    p:set { key = "the-key" }
+    p:task("1", { life = "done", fields = { imageUrl = "https://i.example/x.png" } })
+    p:task("2", { life = "done", fields = { status = "FAILURE", failReason = "banned" } })
+    local function run(ids)
+      local pipe = assert(io.popen(
+        ("MJTASK_URL=%s MJTASK_KEY=the-key lua5.4 examples/watch.lua %s 2>&1"):format(p.url, ids)))
+      return pipe:read("a"), pipe:close()
+    end
+    local printed, ok = run "1"
+    assert.equal("1\thttps://i.example/x.png\n", printed)
+    assert.is_true(ok)
+    printed, ok = run "1 2"
+    assert.is_nil(ok)
+    assert.is_truthy(printed:find("2\tfailed: the task failed: banned", 1, true))
   end)
 end)
