@@ -27,7 +27,7 @@ news() -- what came before us tells nothing: the first look is at once
 
 local mj <close> = mjtask.new { interval = 60 }
 
-mj:watch({ table.unpack(arg) }, function(id, task, err)
+mj:watch(arg, function(id, task, err)
   if id then print(id .. ": " .. (task and task:images()[1] or tostring(err))) end
 end)
 
