@@ -159,6 +159,9 @@ noepoll: ## run the specs with a build for systems without epoll
 	@$(MAKE) BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
 	@$(call suite,build/noepoll)
 
+mutants: all ## remove guards from the sources, one by one, and see that the specs notice
+	@$(LUA) spec/mutants.lua $(ARGS)
+
 rock: ## install the rock into a scratch tree, and require it from there
 	@rm -rf build/rock && mkdir -p build/rock/checkout
 	@cp -R src lua $(wildcard bin) *.rockspec build/rock/checkout
@@ -217,5 +220,5 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all headers help deps deps-lint have env demo test asan stress hosts noepoll rock check \
+.PHONY: all headers help deps deps-lint have env demo test asan stress hosts noepoll mutants rock check \
         lint lint-lua lint-c install uninstall clean force
