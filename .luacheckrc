@@ -5,7 +5,11 @@ include_files = {
   "bin", "*.rockspec", ".luacheckrc", ".busted",
 }
 exclude_files = { ".lua", ".luarocks", ".install", "lua_modules", "build" }
-files["library"] = { unused_args = false, max_line_length = false } -- declarations: nothing there runs
+files["examples/lighttpd"] = { globals = { "lighty" } }
+files["examples/prosody"] = { globals = { "module" } }
+files["spec/support/prosody"] = { globals = { "module", "prosody" } }
+-- Declarations: nothing there runs.
+files["library"] = { unused_args = false, max_line_length = false }
 files["spec"] = { std = "+busted" }
 files["*.rockspec"] = { std = "+rockspec" }
 files[".luacheckrc"] = { std = "+luacheckrc" }

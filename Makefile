@@ -152,6 +152,9 @@ stress: all ## run the specs while the collector works all the time, in both its
 	@$(call suite,$(BUILD),MJTASK_GC=incremental)
 	@$(call suite,$(BUILD),MJTASK_GC=generational)
 
+hosts: all ## run examples/darktable inside darktable-cli, which is too large for the specs
+	@$(call paths,$(BUILD)) $(LUA) spec/support/darktable.lua
+
 noepoll: ## run the specs with a build for systems without epoll
 	@$(MAKE) BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
 	@$(call suite,build/noepoll)
@@ -217,5 +220,5 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all headers help deps deps-lint have env demo test asan stress noepoll mutants rock check \
+.PHONY: all headers help deps deps-lint have env demo test asan stress hosts noepoll mutants rock check \
         lint lint-lua lint-c install uninstall clean force
