@@ -251,6 +251,8 @@ function methods:press(task_or_id, query, given, done)
   local id = ids.check(task_or_id, 2)
   buttons.check_query(query, 2)
   given, done = check_tail(given, done, "press", 2)
+  local ok, fault = pcall(body.ready)
+  if not ok then error(fault, 2) end
   return calling.run(calling.new(self, "press", given, id), done, function(call)
     local task, err = task_or_id, nil
     if not is_whole_task(task) then task, err = fetch(call) end
