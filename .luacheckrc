@@ -1,8 +1,8 @@
 std = "lua54"
 max_line_length = 100
 include_files = {
-  "lua/**/*.lua", "spec/**/*.lua", "library/**/*.lua", "examples/**/*.lua", "bench/**/*.lua",
-  "bin", "*.rockspec", ".luacheckrc", ".busted",
+  "lua/**/*.lua", "src/**/*.lua", "spec/**/*.lua", "library/**/*.lua", "examples/**/*.lua",
+  "bench/**/*.lua", "bin", "*.rockspec", ".luacheckrc", ".busted",
 }
 exclude_files = { ".lua", ".luarocks", ".install", "lua_modules", "build" }
 files["examples/lighttpd"] = { globals = { "lighty" } }

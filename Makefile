@@ -7,6 +7,7 @@ PREFIX      ?= /usr/local
 INST_LUADIR ?= $(PREFIX)/share/lua/5.4
 INST_LIBDIR ?= $(PREFIX)/lib/lua/5.4
 INST_BINDIR ?= $(PREFIX)/bin
+OBJCOPY     ?= objcopy
 
 # $(call once,NAME,COMMAND): the command's output, kept from its first use on.
 # Not sooner, so that `make deps demo` finds what `deps` has just installed.
@@ -26,20 +27,31 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmiss
 FORTIFY   = $(if $(findstring -fsanitize,$(CFLAGS)),,$(if $(filter -O1 -O2 -O3 -Os -Og,$(CFLAGS)),\
               -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
 ifeq ($(shell uname -s),Darwin)
-  SHARED := -bundle -undefined dynamic_lookup
+  SHARED   := -bundle -undefined dynamic_lookup
+  LOCALIZE := : # by ld -r already: what is hidden becomes local there
 else # nodelete: libcurl's resolver threads may outlive lua_close
-  SHARED := -shared -Wl,-z,relro,-z,now,-z,nodelete
-  SYSTEM := -lpthread -ldl
+  SHARED   := -shared -Wl,-z,relro,-z,now,-z,nodelete
+  SYSTEM   := -lpthread -ldl
+  # Without groups: the linker would take another's function of that name for ours.
+  GROUPS   := -Wl,--force-group-allocation
+  LOCALIZE  = $(OBJCOPY) --keep-global-symbol=luaopen_mjtask --keep-global-symbol=luaopen_mjtask_core
 endif
 COMPILE = $(CC) -std=c99 $(WARNINGS) -fPIC -fvisibility=hidden -fstack-protector-strong $(FORTIFY) \
           $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LINK    = $(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) $(OBJECTS) $(CURL_LIBS) $(SYSTEM)
+# The sanitizers' own library is for who links the program.
+PARTIAL = $(CC) -r -nostdlib $(GROUPS) $(CFLAGS) -fno-sanitize=all \
+          $(if $(findstring -flto,$(CFLAGS)),-flinker-output=nolto-rel)
 
 CORE      := $(BUILD)/lib/mjtask/core.so
+ARCHIVE   := $(BUILD)/static/libmjtask.a
 OBJECTS   := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/*.c))
-LUA_FILES  = $(shell find lua -name '*.lua')
-ALL_LUA    = $(shell find $(wildcard lua spec examples bench library) -name '*.lua') \
+EMBEDDED  := $(BUILD)/obj/static/open.o $(BUILD)/static/sources.o
+LUA_FILES := $(sort $(shell find lua -name '*.lua'))
+ALL_LUA    = $(shell find $(wildcard lua src spec examples bench library) -name '*.lua') \
              $(wildcard bin/mjtask .busted .luacheckrc)
+ALL_C      = $(wildcard src/*.c src/*/*.c examples/*/*.c)
+ALL_H      = $(wildcard src/*.h src/*/*.h)
 
 MAKEFLAGS += --no-print-directory
 unexport LUA_PATH_5_4 LUA_CPATH_5_4
@@ -60,13 +72,37 @@ $(BUILD)/obj/%.o: src/%.c $(BUILD)/flags
 	@echo 'CC $<'
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
--include $(OBJECTS:.o=.d)
+-include $(OBJECTS:.o=.d) $(EMBEDDED:.o=.d)
 
 # Written anew when a flag or the list of files changes, and then all is built
 # anew. What the build needs is looked for only then.
 $(BUILD)/flags: force | $(filter deps,$(MAKECMDGOALS))
 	@mkdir -p $(@D)
 	@echo '$(COMPILE) $(LINK)' | cmp -s - $@ || { $(MAKE) -s headers && echo '$(COMPILE) $(LINK)' > $@; }
+
+static: $(ARCHIVE) ## build build/static/libmjtask.a: all of mjtask for a host in C
+
+# One object, in which only what a host calls is global: our C files share names
+# with half of the world's.
+$(ARCHIVE): $(OBJECTS) $(EMBEDDED)
+	@echo 'AR $@'
+	$(Q)$(PARTIAL) -o $(@D)/mjtask.o $^
+	$(Q)$(LOCALIZE) $(@D)/mjtask.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(@D)/mjtask.o
+
+$(BUILD)/static/sources.c: src/static/embed.lua $(LUA_FILES) $(BUILD)/static/files
+	@echo 'LUA $@'
+	$(Q)$(LUA) src/static/embed.lua $(LUA_FILES) > $@
+
+$(BUILD)/static/sources.o: $(BUILD)/static/sources.c $(BUILD)/flags
+	@echo 'CC $<'
+	$(Q)$(COMPILE) -Isrc/static -MMD -MP -c -o $@ $<
+
+# Written anew when a Lua file comes or goes.
+$(BUILD)/static/files: force
+	@mkdir -p $(@D)
+	@echo '$(LUA_FILES)' | cmp -s - $@ || echo '$(LUA_FILES)' > $@
+
 
 fail    = { echo "mjtask: $(1) (or run: make deps)" >&2; exit 1; }
 compile = printf '$(1)\n' | $(CC) $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS) -E - >/dev/null 2>&1
@@ -177,8 +213,10 @@ rock: ## install the rock into a scratch tree, and require it from there
 # $(call lint,TOOL,COMMAND): silent when clean; a missing tool is a failure too
 lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
        out=$$($(2) 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
-STRICT   = $(MAKE) CFLAGS='-O2 -g -Werror'
-ANALYZE  = $(MAKE) CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
+STRICT   = $(MAKE) all static CFLAGS='-O2 -g -Werror'
+ANALYZE  = $(MAKE) all static CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
+EXAMPLES = for file in examples/*/*.c; do gcc -std=c99 $(WARNINGS) -O2 -Werror -fanalyzer $(LUA_CFLAGS) \
+           -DWITH_CJSON -c -o /dev/null $$file || exit; done
 CPPCHECK = cppcheck -q --std=c99 --enable=warning,style,performance,portability --inline-suppr \
            --suppress=missingIncludeSystem --suppress=toomanyconfigs --error-exitcode=1
 # Off: feature macros, snprintf that may cut short, and memchr in a literal are meant.
@@ -196,12 +234,13 @@ lint-lua:
 	$(call lint,$(LUAC),for file in $(ALL_LUA); do $(LUAC) -p $$file || exit; done)
 
 lint-c:
-	$(call lint,clang-format,clang-format --dry-run -Werror src/*.c src/*.h)
+	$(call lint,clang-format,clang-format --dry-run -Werror $(ALL_C) $(ALL_H))
 	$(call lint,gcc,$(ANALYZE))
+	$(call lint,gcc,$(EXAMPLES))
 	@command -v clang >/dev/null || echo 'not run: clang is not installed'
 	$(if $(shell command -v clang),$(call lint,clang,$(STRICT) CC=clang BUILD=build/clang))
-	$(call lint,cppcheck,$(CPPCHECK) src)
-	$(call lint,clang-tidy,$(TIDY) src/*.c -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
+	$(call lint,cppcheck,$(CPPCHECK) src examples)
+	$(call lint,clang-tidy,$(TIDY) $(ALL_C) -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
 
 
 install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR)
@@ -220,5 +259,5 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all headers help deps deps-lint have env demo test asan stress hosts noepoll mutants rock check \
-        lint lint-lua lint-c install uninstall clean force
+.PHONY: all static headers help deps deps-lint have env demo test asan stress hosts noepoll mutants rock \
+        check lint lint-lua lint-c install uninstall clean force
