@@ -180,7 +180,7 @@ test: all ## run the specs (ARGS="spec/x_spec.lua --filter=y" runs some)
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
 asan: ## run the specs under the address, leak and undefined behaviour sanitizers
-	@$(MAKE) BUILD=build/asan CC=gcc CFLAGS='$(SANITIZE)'
+	@$(MAKE) all static BUILD=build/asan CC=gcc CFLAGS='$(SANITIZE)'
 	@$(call suite,build/asan,LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	  ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1)
 
@@ -192,7 +192,7 @@ hosts: all ## run examples/darktable inside darktable-cli, which is too large fo
 	@$(call paths,$(BUILD)) $(LUA) spec/support/darktable.lua
 
 noepoll: ## run the specs with a build for systems without epoll
-	@$(MAKE) BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
+	@$(MAKE) all static BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
 	@$(call suite,build/noepoll)
 
 mutants: all ## remove guards from the sources, one by one, and see that the specs notice
