@@ -168,6 +168,25 @@ describe("a host with libmjtask.a", function()
     assert(os.remove(folder .. "/ghost.png"))
   end)
 
+  it("has calls by callback, many tasks at a time, and the rooms for loops", function()
+    if not host then return pending(no_host) end
+    for n = 1, 3 do p:task("173503048000000" .. n, { life = "done" }) end
+    local output, status = run [[
+      local ids, ended = { "1735030480000001", "1735030480000002", "1735030480000003" }, 0
+      local fetched
+      local mj <close> = new()
+      mj:fetch(id, function(task) fetched = task.id end)
+      mj:watch(ids, function(_, task) if task then ended = ended + 1 end end)
+      while mj:step() do end
+      print(fetched, ended)
+      print(type(require "mjtask.loop.timer".loop))
+      print(pcall(require, "mjtask.loop.luv")) -- which is there, and needs luv
+    ]]
+    assert.matches("^" .. SKU .. "\t3\nfunction\n"
+      .. "false\tmjtask/loop/luv%.lua:%d+: module 'luv' not found", output)
+    assert.equal(0, status)
+  end)
+
   it("sees our files and lines in a traceback", function()
     if not host then return pending(no_host) end
     p:task(SKU, { life = "done" })
@@ -309,9 +328,16 @@ describe("a host with libmjtask.a and many states", function()
   for how, count in pairs { states = 4, threads = 16 } do
     it("may close them while answers are under way: " .. how, function()
       if not host then return pending(no_host) end
-      p:set { fault = { delay = 0.2 } }
+      p:set { fault = { delay = 2 } } -- late, whatever else this machine does
       local output, status = run_host(how, count, OPENED .. PRELUDE .. [[
         HELD = { fly() } -- to be closed by lua_close
+        for n = 4, 5 do
+          HELD[n] = new()
+          HELD[n]:fetch(id, function(_, err) io.write(n .. " " .. err.kind .. "\n") end)
+          HELD[n]:watch({ id, "17350304800000" }, function() end)
+          HELD[n]:step(0.01)
+        end
+        HELD[5]:close()
         local closed = fly()
         closed:close()
         fly() -- to be collected, perhaps by lua_close
@@ -321,7 +347,7 @@ describe("a host with libmjtask.a and many states", function()
         HELD[3]:download({ url = url .. "/attachments/ghost.png", file = file }, 1)
         HELD[3]:step(0.01)
       ]])
-      assert.equal("alive\n", output)
+      assert.equal(("5 closed\n"):rep(count) .. "alive\n", output)
       assert.equal(0, status)
       assert.same({}, lines_of(("ls -A %s"):format(shell.quoted(folder)))) -- nothing of the files
     end)

@@ -11,7 +11,6 @@ local SCRIPT = [[
   package.path, package.cpath = "", ""
   package.preload.mjtask = luaopen_mjtask
   local mjtask = require "mjtask"
-  local core = require "mjtask.core"
   local url, quick, moving, slow, rounds, looks = ...
   local picture = os.tmpname()
 
@@ -19,12 +18,14 @@ local SCRIPT = [[
     return mjtask.new { url = url, key = "a-key", interval = 0.1 }
   end
 
-  -- Leaves a request under way.
+  -- Leaves requests under way.
   local function fly()
-    local engine = core.engine { url = url, auth = "none" }
-    engine:start({ path = "/mj/task/" .. slow .. "/fetch", timeout = 5 }, 1)
-    for _ = 1, 2 do engine:step(0.005) end
-    return engine
+    local mj = new()
+    mj:fetch(slow, function() end)
+    mj:watch({ slow, moving }, function() end)
+    mj:step(0.005)
+    mj:step(0.005)
+    return mj
   end
 
   local seen = 0
@@ -32,7 +33,9 @@ local SCRIPT = [[
   assert(seen > 0)
   for _ = 1, rounds do
     local mj = new()
-    for _ = 1, looks - 1 do assert(mj:fetch(quick).id == quick) end
+    for _ = 1, looks - 2 do assert(mj:fetch(quick).id == quick) end
+    mj:fetch(quick, function(found) assert(found.id == quick) end)
+    while mj:step() do end
     local task = assert(mj:wait(quick))
     assert(task:button "U1" and task:outcome() == "success")
     assert(mj:download(url .. "/attachments/ghost.png", picture, { overwrite = true }))
