@@ -299,6 +299,25 @@ try("the last look", "lua/mjtask/poll.lua", "wait watch", [[
 if self.overtime[place] or due >= self.deadline[place] then return false end]], [[
 if true then return false end]])
 
+-- src/static/open.c
+
+try("the same table each time", "src/static/open.c", "embed", [[
+if (lua_getfield(L, 2, MODULE) == LUA_TTABLE) return 1;]], "")
+
+try("what the host has put into preload", "src/static/open.c", "embed", [[
+lua_getfield(L, -2, module) == LUA_TNIL]], [[
+lua_getfield(L, -2, module) != 99]])
+
+try("a state without require", "src/static/open.c", "embed", [[
+lua_getglobal(L, "require") == LUA_TNIL]], [[
+lua_getglobal(L, "require") == 99]])
+
+-- lua/mjtask/client.lua, for what body.lua needs
+
+try("a press without lua-cjson", "lua/mjtask/client.lua", "submit", [[
+local ok, fault = pcall(body.ready)]], [[
+local ok, fault = true]])
+
 -- lua/mjtask/answer.lua
 
 try("a task's own id", "lua/mjtask/answer.lua", "fetch", [[
