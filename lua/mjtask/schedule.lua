@@ -414,7 +414,13 @@ end
 ---@param seconds? number
 ---@return boolean
 function methods:turn(seconds)
-  if self:is_idle() then return false end
+  if self:is_idle() then
+    if self.watched and not self.closed then -- by an idle connection that the server has closed
+      self.engine:step(0)
+      self:tell_host()
+    end
+    return false
+  end
   local interrupted = self:step(seconds)
   if not self.nested then
     local failed, problem = run_deliveries(self)
