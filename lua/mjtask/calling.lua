@@ -70,9 +70,11 @@ end
 --- Ends the call; `done` is told `aborted` by the next step. One that has ended stays as it is.
 function handle_methods:cancel()
   check_handle(self)
-  self.operation.abandoned = not self.operation.ended
-  self.operation:cancel "aborted"
-  self.operation.schedule:tell_host()
+  local operation = self.operation
+  if operation.ended then return end
+  operation.abandoned = true
+  operation:cancel "aborted"
+  operation.schedule:tell_host()
 end
 
 --- Has `done` been called?

@@ -68,13 +68,38 @@ local function configure(given)
   }, row
 end
 
--- The host's loop, as an adapter makes it for this client.
-local function attach(self, adapter, level)
-  local loop = adapter(self)
+-- Leaves the loop before the descriptor is gone. A forked child, in which the engine raises, leaves
+-- its parent's alone.
+local function release(self)
+  if self.loop and pcall(self.engine.pollfd, self.engine) then self.loop.detach() end
+  self.engine:close()
+end
+
+-- Ends a client that nobody can reach: nobody is told.
+local function drop(self)
+  if self.closed then return end
+  self.closed, self.schedule.closed = true, "closed"
+  release(self)
+end
+
+local guard_mt = { __gc = function(guard) drop(guard.client) end }
+
+-- What is wrong with what an adapter gave; nil: nothing.
+local function check_loop(loop)
   for _, name in ipairs { "current", "park", "wake", "busy", "detach" } do
     if type(loop) ~= "table" or type(loop[name]) ~= "function" then
-      error(("options.loop gives no function %q"):format(name), level + 1)
+      return ("options.loop gives no function %q"):format(name)
     end
+  end
+end
+
+-- The host's loop, as an adapter makes it for this client.
+local function attach(self, adapter, level)
+  local ok, loop = pcall(adapter, self)
+  local fault = ok and check_loop(loop)
+  if fault or not ok then
+    drop(self)
+    error(fault or loop, fault and level + 1 or 0)
   end
   self.loop, self.schedule.on_busy = loop, loop.busy
 end
@@ -101,6 +126,7 @@ function client.new(given, clock)
     lists = nil, -- has the server list-by-condition? nil: not known yet
     listeners = {}, -- who wants hints, as keys
     loop = nil, -- the host's
+    guard = nil,
     closed = false,
     schedule = schedule.new {
       engine = engine, max_inflight = settings.max_inflight,
@@ -109,6 +135,8 @@ function client.new(given, clock)
     },
   }, mt)
   if given.loop then attach(self, given.loop, 2) end
+  -- Made after all that the adapter has made, and so finalized before: what it detaches is alive.
+  self.guard = setmetatable({ client = self }, guard_mt)
   return self
 end
 
@@ -338,11 +366,6 @@ end
 
 -- ---- the end ------------------------------------------------------------------------------------
 
-local function release(self)
-  if self.loop then self.loop.detach() end -- before the descriptor is gone
-  self.engine:close()
-end
-
 --- Ends whatever is under way with the kind `closed`, and wipes the key. Callbacks are told before
 --- this returns. Idempotent.
 function methods:close()
@@ -355,14 +378,6 @@ function methods:close()
 end
 
 mt.__close = methods.close
-
--- Nobody is told. A forked child leaves its parent's loop alone.
-function mt:__gc()
-  if self.closed then return end
-  self.closed, self.schedule.closed = true, "closed"
-  if self.loop and not pcall(self.engine.pollfd, self.engine) then self.loop = nil end
-  release(self)
-end
 
 function mt:__tostring()
   return ("mjtask.client(%s)"):format(self.engine:base())

@@ -31,6 +31,10 @@ function methods:is_empty()
   return self.first > self.last
 end
 
+function methods:count()
+  return self.last - self.first + 1
+end
+
 --- Takes out the oldest value for which `suits(value)` is true.
 function methods:take(suits)
   for at = self.first, self.last do

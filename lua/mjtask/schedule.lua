@@ -302,12 +302,14 @@ local function next_delivery(self, awaited)
   return delivery
 end
 
--- Makes the calls that are due: all of them, or only those for one awaited operation. The first
--- error of user code is returned when all have been made; but one that is for a parked coroutine
--- is kept for it.
+-- Makes the calls that are due: all of them, or only those for one awaited operation. What they
+-- bring forth themselves is for the next time: calls that fail at once, each made by the callback
+-- of the one before, must not keep a host from its loop. The first error of user code is returned
+-- when all have been made; but one that is for a parked coroutine is kept for it.
 local function run_deliveries(self, awaited)
   local outer = self.nested
   local failed, problem = false, nil
+  local left = (awaited or self.closed) and math.huge or self.deliveries:count()
   self.nested = true
   local delivery = next_delivery(self, awaited)
   while delivery do
@@ -322,7 +324,8 @@ local function run_deliveries(self, awaited)
         failed, problem = true, err
       end
     end
-    delivery = next_delivery(self, awaited)
+    left = left - 1
+    delivery = left > 0 and next_delivery(self, awaited)
   end
   self.nested = outer
   return failed, problem
@@ -414,7 +417,13 @@ end
 ---@param seconds? number
 ---@return boolean
 function methods:turn(seconds)
-  if self:is_idle() then return false end
+  if self:is_idle() then
+    if self.watched and not self.closed then -- by an idle connection that the server has closed
+      self.engine:step(0)
+      self:tell_host()
+    end
+    return false
+  end
   local interrupted = self:step(seconds)
   if not self.nested then
     local failed, problem = run_deliveries(self)
