@@ -10,7 +10,7 @@ local timer = require "mjtask.loop.timer"
 
 local function wait(id)
   local mj <close> = mjtask.new {
-    loop = timer.loop(function(seconds) dt.control.sleep(math.ceil(seconds * 1000)) end),
+    loop = timer.loop(function(seconds) dt.control.sleep(math.ceil(seconds * 1000)) end, true),
   }
   local task = assert(mj:wait(id))
   return "the task's picture: " .. (task:images()[1] or "none")
@@ -22,8 +22,7 @@ return function(id)
   dt.register_event("mjtask", "exit", function()
     while not ended do dt.control.sleep(50) end
   end)
-  -- A coroutine, though darktable's sleep does not yield: elsewhere a call would block.
-  local _, said = pcall(coroutine.wrap(wait), id)
+  local _, said = pcall(wait, id)
   ended = true
   print(said)
 end

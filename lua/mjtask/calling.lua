@@ -142,16 +142,24 @@ end
 
 -- ---- all three ----------------------------------------------------------------------------------
 
+-- The coroutine that may be parked, if there is one. Not one that cannot yield just now, in a
+-- callback or a finalizer; unless this loop's way to park does not yield, and it is none of ours.
+local function parkable(client)
+  local loop = client.loop
+  if not loop then return nil end
+  if coroutine.isyieldable() or loop.unyielding and not client.schedule.nested then
+    return loop.current()
+  end
+end
+
 --- Runs `job(call, ...)` as an operation. With `done` it returns a handle at once; else what the
---- job returns, in a coroutine of the client's loop by parking that. A coroutine that cannot yield
---- just now (in a callback or a finalizer) blocks.
+--- job returns, in a coroutine of the client's loop by parking that.
 ---@param call mjtask.Call
 ---@param done? fun(value: any, err: mjtask.Error?)
 function calling.run(call, done, job, ...)
   if done then return call_back(call, done, job, ...) end
-  local loop = call.client.loop
-  local thread = loop and coroutine.isyieldable() and loop.current()
-  if thread then return park(call, loop, thread, job, ...) end
+  local thread = parkable(call.client)
+  if thread then return park(call, call.client.loop, thread, job, ...) end
   return calling.results(call, call.schedule:await(start(call, nil, job, ...)))
 end
 

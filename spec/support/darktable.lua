@@ -15,11 +15,11 @@ local ID = "1735030480754475"
 local SCRIPT = [[
   local timer = require "mjtask.loop.timer"
   local loop, sleeps = timer.loop, 0
-  timer.loop = function(sleep)
+  timer.loop = function(sleep, unyielding)
     return loop(function(seconds)
       sleeps = sleeps + 1
       return sleep(seconds)
-    end)
+    end, unyielding)
   end
   dofile(%q)(%q)
   print(("sleeps: %%d"):format(sleeps))

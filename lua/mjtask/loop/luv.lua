@@ -28,8 +28,8 @@ function luv.go(fn, ...)
   return thread
 end
 
--- To be called while the loop runs, which finishes it: luv before 1.45 crashes if the state ends with
--- a handle that is closing.
+-- To be called while the loop runs, which finishes it: luv before 1.45 crashes if the state ends
+-- with a handle that is closing.
 local function close_stopped()
   while #stopped > 0 do
     local poll = table.remove(stopped)
