@@ -35,14 +35,21 @@ function methods:count()
   return self.last - self.first + 1
 end
 
---- Takes out the oldest value for which `suits(value)` is true.
+--- Takes out the oldest value for which `suits(value)` is true. Its call may run a finalizer, and
+-- that change what is in here.
 function methods:take(suits)
-  for at = self.first, self.last do
+  local at = self.first
+  while at <= self.last do
     local value = self[at]
-    if suits(value) then
-      table.move(self, at + 1, self.last + 1, at)
+    local fits = suits(value)
+    if self[at] ~= value then
+      at = self.first
+    elseif fits then
+      for place = at, self.last do self[place] = self[place + 1] end
       self.last = self.last - 1
       return value
+    else
+      at = at + 1
     end
   end
 end

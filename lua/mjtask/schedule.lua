@@ -82,7 +82,9 @@ local function stop_waiting(self, operation)
   end
 end
 
+-- Once: who asked before whether it has ended may have run a finalizer since.
 local function finish(self, operation, ...)
+  if operation.ended then return end
   operation.ended = true
   operation.results = table.pack(...)
   self.operations[operation] = nil
@@ -392,6 +394,7 @@ local function move(self, seconds, awaited)
   _, due = self.timers:first()
   self.engine:wake_at(not self.jump and due or nil)
   if awaited and awaited.ended then seconds = 0 end -- by a finalizer's step, too
+  if not due and self.inflight == 0 then seconds = 0 end -- what there is runs, below this finalizer
   local interrupted = self.engine:step(seconds)
   run_transfers(self)
   run_timers(self)
