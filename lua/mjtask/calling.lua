@@ -137,7 +137,7 @@ local function park(call, loop, thread, job, ...)
   end
   if operation.problem then error(operation.problem[1], 0) end
   if operation.fault ~= nil then error(operation.fault, 0) end
-  return calling.results(call, table.unpack(operation.results, 1, operation.results.n))
+  return calling.results(call, operation.value, operation.err)
 end
 
 -- ---- all three ----------------------------------------------------------------------------------

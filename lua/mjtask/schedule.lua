@@ -61,9 +61,23 @@ end
 
 -- ---- operations ---------------------------------------------------------------------------------
 
+-- What an operation is until something is set: most of it stays so, and so costs nothing.
 ---@class mjtask.Operation
----@field ended boolean
-local operation_methods = {}
+local operation_methods = {
+  ended = false,
+  value = nil, err = nil, -- what it brought
+  fault = nil, -- an error that it ended with: no memory, no C stack, or a fault of ours
+  cancelled = nil, -- the reason
+  transfer = nil, -- the one under way
+  queue = nil, before = nil, after = nil, -- in the queue for places
+  resting = false, roused = false,
+  woken = false, gift = nil, -- while it ran, and what it waited for
+  conclude = nil, -- called when it has ended
+  parent = nil, branches = nil, -- operations that end with it
+  abandoned = false, -- what it still had to tell concerns nobody
+  parked = false, problem = nil, -- a coroutine of a loop awaits it; an error that is for it
+  reader = nil, -- the operation that takes what this one brings forth, see watch.lua
+}
 local operation_mt = { __name = "mjtask.operation", __index = operation_methods }
 
 function operation_mt:__close()
@@ -83,10 +97,9 @@ local function stop_waiting(self, operation)
 end
 
 -- Once: who asked before whether it has ended may have run a finalizer since.
-local function finish(self, operation, ...)
+local function finish(self, operation, value, err)
   if operation.ended then return end
-  operation.ended = true
-  operation.results = table.pack(...)
+  operation.ended, operation.value, operation.err = true, value, err
   self.operations[operation] = nil
   self.count = self.count - 1
   stop_waiting(self, operation)
@@ -95,8 +108,10 @@ local function finish(self, operation, ...)
     parent.branches[operation] = nil
     parent:rouse()
   end
-  for branch in pairs(branches or {}) do branch:cancel(operation.cancelled or "aborted") end
-  if conclude then conclude(operation, ...) end
+  if branches then
+    for branch in pairs(branches) do branch:cancel(operation.cancelled or "aborted") end
+  end
+  if conclude then conclude(operation, value, err) end
 end
 
 -- Runs an operation until it waits for something again, or ends. Every allocation may run a
@@ -104,24 +119,24 @@ end
 local function resume(self, operation, ...)
   local outer = self.nested
   self.nested = true
-  local results = table.pack(coroutine.resume(operation.thread, ...))
+  local ok, value, err = coroutine.resume(operation.thread, ...)
   self.nested = outer
   local reason = operation.cancelled or self.closed
   if operation.ended then return end -- by a finalizer's step
-  if results[1] and coroutine.status(operation.thread) ~= "dead" then
+  if ok and coroutine.status(operation.thread) ~= "dead" then
     if operation.cancelled then
       operation:cancel(operation.cancelled)
     elseif operation.woken then -- before it had gone to sleep
-      local value = operation.value
-      operation.woken, operation.value = false, nil
-      return resume(self, operation, value)
+      local gift = operation.gift
+      operation.woken, operation.gift = false, nil
+      return resume(self, operation, gift)
     end
-  elseif results[1] and not operation.cancelled then
-    finish(self, operation, table.unpack(results, 2, results.n))
+  elseif ok and not operation.cancelled then
+    finish(self, operation, value, err)
   elseif reason then
     finish(self, operation, nil, reason)
   else -- no memory, no C stack, or a fault of ours: it belongs to who called
-    operation.fault = results[2]
+    operation.fault = value
     finish(self, operation)
     local parent = operation.parent
     if parent and not parent.ended then
@@ -131,28 +146,20 @@ local function resume(self, operation, ...)
   end
 end
 
--- Ends the waiting of an operation; `value` is what it waited for.
-local function wake(self, operation, value)
+-- Ends the waiting of an operation; `gift` is what it waited for.
+local function wake(self, operation, gift)
   if coroutine.status(operation.thread) == "suspended" then
-    return resume(self, operation, value)
+    return resume(self, operation, gift)
   end
-  operation.woken, operation.value = true, value
+  operation.woken, operation.gift = true, gift
 end
 
 local function launch(self, parent, conclude, body, ...)
   local operation = setmetatable({
     schedule = self,
     thread = coroutine.create(body),
-    parent = parent, branches = nil, -- operations that end with it
-    conclude = conclude, -- called when it has ended
-    ended = false,
-    transfer = nil, -- the one under way
-    queue = nil, before = nil, after = nil, -- in the queue for places
-    resting = false, roused = false,
-    woken = false, value = nil, -- while it ran
-    abandoned = false, -- what it still had to tell concerns nobody
-    parked = false, problem = nil, -- a coroutine of a loop awaits it; an error that is for it
-    reader = nil, -- the operation that takes what this one brings forth, see watch.lua
+    parent = parent,
+    conclude = conclude,
   }, operation_mt)
   self.count = self.count + 1
   if self.closed then -- just now, perhaps while close walks over the operations
@@ -165,7 +172,8 @@ local function launch(self, parent, conclude, body, ...)
   return operation
 end
 
---- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait.
+--- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait. What it
+--- returns, two values at most, is what the operation brings.
 ---@return mjtask.Operation
 function methods:spawn(body, ...)
   return launch(self, nil, nil, body, ...)
@@ -477,7 +485,7 @@ function methods:await(operation)
   self:tell_host()
   if not ok then error(problem, 0) end
   if operation.fault ~= nil then error(operation.fault, 0) end
-  return table.unpack(operation.results, 1, operation.results.n)
+  return operation.value, operation.err
 end
 
 --- Ends every operation with `nil, reason`, and moves nothing any more. What is to be told of that

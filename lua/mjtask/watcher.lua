@@ -23,11 +23,16 @@ local function state_of(self)
   return self.state
 end
 
+-- Unless it was closed since that happened.
+local function call_back(state, ...)
+  if not state.left then return state.each(...) end
+end
+
 -- A task has ended.
 local function tell(state, id, task, err)
   local schedule = state.call.schedule
   if state.each then
-    schedule:deliver(state.operation, state.each, id, task, err)
+    schedule:deliver(state.operation, call_back, state, id, task, err)
   else
     state.ended:push { id, task, err }
     for reader in pairs(state.readers) do reader:rouse() end
@@ -38,7 +43,7 @@ end
 local function tell_end(state, err)
   if not state.operation.ended or state.over then return end
   state.over = true
-  state.each(nil, nil, err)
+  state.each(nil, nil, state.left and calling.ended "aborted" or err)
 end
 
 -- The operation has ended: all tasks have, or it was told to, or it failed.
@@ -78,8 +83,10 @@ end
 ---@return mjtask.Watcher
 function watcher.new(call, ids, fetch, each)
   local state = {
-    call = call, each = each, ended = fifo.new(), readers = {},
+    call = call, each = each, ended = fifo.new(),
+    readers = setmetatable({}, { __mode = "k" }), -- one that is cancelled does not come back
     closed = false, -- nothing can be added
+    left = false, -- by who called close
     over = false, -- the callback was told the end
   }
   state.watch = watch.new(call, fetch, function(...) tell(state, ...) end)
@@ -128,12 +135,10 @@ end
 --- Ends it: nothing more is told, but to a callback its end. Idempotent.
 function methods:close()
   local state = state_of(self)
-  state.closed = true
+  state.closed, state.left = true, true
   state.ended = fifo.new()
-  local operation = state.operation
-  if operation.ended then return end
-  operation.abandoned = true
-  operation:cancel "aborted"
+  state.operation.abandoned = true
+  state.operation:cancel "aborted"
   state.call.schedule:tell_host()
 end
 
