@@ -14,8 +14,9 @@ function fifo.new()
 end
 
 function methods:push(value)
-  self.last = self.last + 1
-  self[self.last] = value
+  local last = self.last + 1
+  self[last] = value -- fails for lack of memory, or comes to count
+  self.last = last
 end
 
 --- The oldest value; nil if there is none.
@@ -29,29 +30,6 @@ end
 
 function methods:is_empty()
   return self.first > self.last
-end
-
-function methods:count()
-  return self.last - self.first + 1
-end
-
---- Takes out the oldest value for which `suits(value)` is true. Its call may run a finalizer, and
--- that change what is in here.
-function methods:take(suits)
-  local at = self.first
-  while at <= self.last do
-    local value = self[at]
-    local fits = suits(value)
-    if self[at] ~= value then
-      at = self.first
-    elseif fits then
-      for place = at, self.last do self[place] = self[place + 1] end
-      self.last = self.last - 1
-      return value
-    else
-      at = at + 1
-    end
-  end
 end
 
 return fifo

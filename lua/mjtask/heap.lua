@@ -18,7 +18,7 @@ end
 
 --- The entry that is due first, and when; nothing if there is none.
 function methods:first()
-  return self.items[1], self.due[1]
+  if self.count > 0 then return self.items[1], self.due[1] end
 end
 
 --- When an entry is due; nil if it is not in here.
@@ -41,8 +41,13 @@ local function change(self, item, due)
     self.count = count
     if place > count then return end
   elseif not place then
-    count = count + 1
-    self.count, place = count, count
+    -- What may fail for lack of memory comes first. It is nothing to anybody until it is counted.
+    place = count + 1
+    items[place] = false
+    dues[place] = due
+    places[item] = place
+    count = place
+    self.count = count
   end
   while place > 1 do
     local above = place // 2

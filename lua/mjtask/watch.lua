@@ -54,17 +54,30 @@ end
 
 -- ---- tasks come and go --------------------------------------------------------------------------
 
+-- May fail half-way, for lack of memory.
+local function enter(self, place, id, now)
+  self.ids[place], self.places[id] = id, place
+  self.book:open(place, now)
+  self.timers:set(place, now)
+end
+
 --- Adds a task. Returns false if it is watched already.
 ---@param id string
 ---@return boolean
 function methods:add(id)
   if self.places[id] then return false end
-  local now = self.call.schedule.now()
-  local place = table.remove(self.free) or #self.ids + 1
-  self.ids[place], self.places[id] = id, place
+  local count = #self.free
+  local place = self.free[count] or #self.ids + 1
+  local before = self.ids[place]
+  local ok, problem = pcall(enter, self, place, id, self.call.schedule.now())
+  if not ok then
+    self.timers:remove(place)
+    self.book:close(place)
+    self.places[id], self.ids[place] = nil, before
+    error(problem, 0)
+  end
+  self.free[count] = nil
   self.open = self.open + 1
-  self.book:open(place, now)
-  self.timers:set(place, now)
   if self.operation then self.operation:rouse() end
   return true
 end

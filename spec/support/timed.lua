@@ -36,7 +36,7 @@ function timed.nothing_left(mj)
   assert.equal(0, schedule.count, "operations")
   assert.is_nil((next(schedule.operations)), "an operation")
   assert.equal(0, schedule.timers.count, "timers")
-  assert.is_nil(schedule.queue.first, "somebody waits for a place")
+  assert.is_true(schedule.queue:is_empty(), "somebody waits for a place")
   assert.is_true(schedule.deliveries:is_empty(), "something is to be told")
   assert.is_nil((next(mj.listeners)), "a listener")
 end
