@@ -12,7 +12,7 @@ local schedule = {}
 
 local TICK = 0.1 -- seconds between two reports of a transfer under way
 local NAP = 0.05 -- seconds that a host which watches no descriptor may sleep while one flies
-local LEVELS = 32 -- of calls; a step and the end of an operation need some fifteen
+local LEVELS = 24 -- of calls; a step and the end of an operation need some fifteen
 
 ---@class mjtask.Schedule
 local methods = {}
