@@ -278,11 +278,14 @@ end
 --- Inside an operation: does `request` (see the engine's start; with a file, its download) and
 --- returns the ended transfer; nil if `deadline` passed before one of max_inflight places was free.
 --- `limit` is what the exchange may take in seconds; it ends with the deadline in any case.
+--- `request.admit()`, if there is one, is called as soon as there is a place; if it says no, that
+--- is given up again, and nil and false are returned.
 --- `tick(transfer)` is called now and then meanwhile; what it returns ends the exchange, and is
 --- returned behind a nil.
 function operation_methods:send(request, limit, deadline, tick)
   local owner = self.schedule
   if not wait_for_place(self, deadline) then return nil end
+  if request.admit and not request.admit() then return nil, false end
   request.timeout = math.min(limit, deadline - owner.now())
   if request.timeout <= 0 then return nil end
   local transfer = start(self, request)
