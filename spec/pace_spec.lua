@@ -336,7 +336,7 @@ describe("many waits under a 429 in a watch", function()
     for _, request in ipairs(asked) do
       if request.at < 30 then early = early + 1 end
     end
-    assert(early <= 4 + INFLIGHT, early)
+    assert(early <= 4 + 2 * INFLIGHT, early) -- a round more may go out before the 429 is read
   end)
 end)
 

@@ -65,7 +65,9 @@ describe("a server with lists", function()
     bring_home(many(250))
     local lists, singles = timed.requests(p)
     assert.equal(0, #singles)
-    assert.same({ 100, 100, 50 }, { #lists[1].ids, #lists[2].ids, #lists[3].ids })
+    local sizes = { #lists[1].ids, #lists[2].ids, #lists[3].ids }
+    table.sort(sizes) -- two of them go out together
+    assert.same({ 50, 100, 100 }, sizes)
     assert.equal(9, #lists) -- three looks each
     local seen = {}
     for n = 1, 3 do
