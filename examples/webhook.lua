@@ -6,6 +6,8 @@
 
 local mjtask = require "mjtask"
 
+if not arg[1] then error("usage: webhook.lua ID...", 0) end
+
 local GLANCE = 0.2 -- seconds between two looks into the spool
 
 local spool = assert(os.getenv "MJTASK_SPOOL", "MJTASK_SPOOL: where the hooks are noted")

@@ -406,7 +406,10 @@ describe("a callback", function()
       assert.matches("stack traceback", problem, 1, true)
       assert.is_nil(problem:find("the second", 1, true))
       assert.is_true(failing:done())
-      assert.is_false(mj:step(0)) -- raised once
+      ok, problem = pcall(mj.step, mj, 0)
+      assert.is_false(ok)
+      assert.matches("the second", problem, 1, true)
+      assert.is_false(mj:step(0)) -- each raised once
       nothing_left()
     end)
 

@@ -250,7 +250,7 @@ describe("a server with lists", function()
     bring_home(ids)
     local lists, singles = timed.requests(p)
     assert.equal(0, #singles)
-    assert.same({ 100, 50, 25, 25, 25, 25 }, {
+    assert.same({ 100, 50, 25, 26, 26, 23 }, { -- and each that succeeds is followed by a larger one
       #lists[1].ids, #lists[2].ids, #lists[3].ids, #lists[4].ids, #lists[5].ids, #lists[6].ids,
     })
     assert.is_true(mj.lists)
@@ -299,7 +299,6 @@ describe("a server without lists", function()
     ["204"] = { { status = 204, body = "" }, 1 },
     ["an empty array, always"] = { { body = "[]" }, 1 },
     ["tasks of somebody else"] = { { body = '[{"id":"1","status":"SUCCESS"}]' }, 1 },
-    ["an endless answer"] = { { fault = "chunk_big", mib = 1, body = "[]" }, 3 },
   }
 
   for about, row in pairs(OTHERS) do
@@ -310,9 +309,6 @@ describe("a server without lists", function()
       bring_home(ids)
       local lists, singles = timed.requests(p)
       assert.equal(row[2], #lists)
-      if about == "an endless answer" then
-        assert.same({ 30, 15, 7 }, { #lists[1].ids, #lists[2].ids, #lists[3].ids })
-      end
       assert.equal(90, #singles)
       bring_home(many(30)) -- another watch, and another way to ask
       assert.is_nil(select(2, mj:fetch_many(many(30)))[ids[1]])
@@ -320,6 +316,19 @@ describe("a server without lists", function()
       assert.is_false(mj.lists)
     end)
   end
+
+  -- It may be the caller's own limit that is low: other calls have another.
+  it("is not found out by answers that are too large, but each call is done with them", function()
+    ids = many(30)
+    p:set { list = { fault = "chunk_big", mib = 1, body = "[]" } }
+    new { max_body = 100000 }
+    bring_home(ids)
+    local lists, singles = timed.requests(p)
+    assert.same({ 30, 15, 7 }, { #lists[1].ids, #lists[2].ids, #lists[3].ids })
+    assert.equal(3, #lists)
+    assert.equal(90, #singles)
+    assert.is_nil(mj.lists)
+  end)
 
   it("is php", function()
     p:set { dialect = "php" }

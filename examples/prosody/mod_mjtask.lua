@@ -21,15 +21,6 @@ local mj = mjtask.new {
   interval = module:get_option_number "mjtask_interval",
 }
 
--- The descriptor is readable whenever there is something to do, timers included. What raises here
--- is a handler of "mjtask-ended": that of one task, and the server goes on.
-local function on_readable()
-  local ok, err = pcall(mj.step, mj, 0)
-  if not ok then module:log("error", "after a task: %s", err) end
-end
-
-local watched = server.watchfd(assert(mj:pollfd(), "there is no epoll here"), on_readable)
-
 local function on_end(id, task, err)
   if task then
     module:log("info", "task %s: %s", id, task:images()[1] or "no picture")
@@ -42,6 +33,16 @@ end
 for _, id in ipairs(module:get_option_array("mjtask_ids", {})) do
   mj:wait(id, function(task, err) on_end(id, task, err) end)
 end
+
+-- Last: what the server watches lives on, even if the module could not be loaded.
+-- The descriptor is readable whenever there is something to do, timers included. What raises here
+-- is a handler of "mjtask-ended": that of one task, and the server goes on.
+local function on_readable()
+  local ok, err = pcall(mj.step, mj, 0)
+  if not ok then module:log("error", "after a task: %s", err) end
+end
+
+local watched = server.watchfd(assert(mj:pollfd(), "there is no epoll here"), on_readable)
 
 -- The watch first: the descriptor is the client's, and gone with it.
 function module.unload()

@@ -82,7 +82,7 @@ end
 function handle_methods:cancel()
   check_handle(self)
   local operation = self.operation
-  operation.schedule.brace()
+  operation.schedule:brace()
   if operation.ended then return end
   operation.abandoned = true
   operation:cancel "aborted"
@@ -121,7 +121,7 @@ local function call_back(call, done, job, ...)
   local handle = setmetatable({
     operation = false, call = call, callback = done, told = false,
   }, handle_mt)
-  local delivery = schedule.delivery(false, tell, handle) -- made now: it must not fail when due
+  local delivery = schedule:delivery(false, tell, handle) -- made now: it must not fail when due
   handle.operation = start(call, function(operation)
     handle.operation = operation -- which has ended before it has a handle, perhaps
     schedule:post(delivery)
@@ -136,7 +136,7 @@ end
 local function abandon(guard)
   local operation = guard.operation
   if not operation then return end -- closed before
-  operation.schedule.brace()
+  operation.schedule:brace()
   guard.operation = false
   operation.conclude, operation.abandoned, operation.parked = false, true, false
   operation:cancel "aborted"
@@ -151,7 +151,7 @@ local function park(call, loop, thread, job, ...)
   local function wake()
     if seat.parked and seat.thread then loop.wake(seat.thread) end
   end
-  local delivery = schedule.delivery(false, wake)
+  local delivery = schedule:delivery(false, wake)
   local guard <close> = setmetatable({ operation = false }, guard_mt)
   local operation = start(call, function() schedule:post(delivery) end, job, ...)
   operation.parked, guard.operation = true, operation

@@ -71,7 +71,7 @@ end
 -- Leaves the loop before the descriptor is gone. A forked child, in which the engine raises, leaves
 -- its parent's alone.
 local function release(self)
-  if self.loop and pcall(self.engine.pollfd, self.engine) then self.loop.detach() end
+  if self.loop and pcall(self.engine.pollfd, self.engine) then pcall(self.loop.detach) end
   self.engine:close()
 end
 
@@ -238,7 +238,9 @@ function methods:hint(id)
   end
   id = ids.read(id)
   if not id or self.closed then return end
-  for listener in pairs(self.listeners) do listener:hint(id) end
+  local listeners = {} -- their own table changes with each wait that a finalizer may start
+  for listener in pairs(self.listeners) do listeners[#listeners + 1] = listener end
+  for _, listener in ipairs(listeners) do listener:hint(id) end
   self.schedule:tell_host()
 end
 
@@ -371,6 +373,7 @@ end
 function methods:close()
   check_client(self, 2)
   if self.closed then return end
+  self.schedule:brace() -- it fails now, or not at all
   self.closed = true
   local ok, problem = pcall(self.schedule.close, self.schedule, "closed")
   release(self)

@@ -13,6 +13,7 @@ local FAILURES = 5 -- failed looks in a row that end a wait
 local LAST_LOOK = 5 -- seconds for the one after a deadline that passed while nobody stepped
 local LATE = 1 -- seconds after it by which that is certain
 local LEAST = 0.1 -- seconds between two looks
+local KEPT = 64 -- bytes of a status or a progress; the longest word known has 11
 local HINTED = 1 -- seconds between two looks, when somebody says that there is news
 
 -- ---- what is known ------------------------------------------------------------------------------
@@ -67,9 +68,12 @@ function book_methods:look(place)
   self.hinted[place] = nil
 end
 
--- A value that can be compared; servers may send anything.
+-- A value that can be compared, and kept: servers may send anything, of any length.
 local function plain(value)
-  return (type(value) == "string" or type(value) == "number") and value or nil
+  if type(value) == "string" then
+    return #value <= KEPT and value or value:sub(1, KEPT) .. "… " .. #value
+  end
+  return type(value) == "number" and value or nil
 end
 
 -- Only status and progress count: new-api sends another imageUrl with each answer.

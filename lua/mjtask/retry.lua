@@ -16,7 +16,7 @@ local CLOSING, CLOSED = 0.8, 0.01 -- what is left of the gap by each good answer
 ---@class mjtask.Call
 ---@field schedule mjtask.Schedule
 ---@field operation mjtask.Operation
----@field client { pace: mjtask.Pace, redact: function } a 429 stops the looks of all
+---@field client mjtask.Client
 ---@field settings table timeout, request_timeout, retries (further tries), max_body, trace …
 ---@field id? string
 ---@field limit number seconds for the whole call
@@ -194,7 +194,8 @@ end
 
 --- Makes a request, and again while the failure is worth it and time and tries are left.
 --- `request` is what the engine takes, and: `once`, to be sent again only if not a byte of it went
---- out; `limit`, seconds for one try (request_timeout); `begin()`, called before each try;
+--- out; `hasty`, not to be sent again after a timeout; `limit`, seconds for one try
+--- (request_timeout); `begin()`, called before each;
 --- `tick(transfer)`, now and then during one, may end it by an error. `read(value, facts, redact)`
 --- turns the answer into a result, or nil and an error.
 ---@param call mjtask.Call
@@ -207,11 +208,12 @@ function retry.request(call, request, read)
     if result ~= nil then return result end
     local now = call.schedule.now()
     local delay = err.retryable and pause_after(call, err, try)
-    if not request.file and not unasked and (err.kind == "rate_limited" or err.retry_after) then
+    local is_refusal = err.kind == "rate_limited" or err.retry_after and not err.pending
+    if is_refusal and not request.file and not unasked then
       local pause = delay or math.min(err.retry_after or 0, OBEYED)
       slow_down(call.client.pace, now + pause, call.refusals)
     end
-    local sent_once = request.once and not err.unsent
+    local sent_once = request.once and not err.unsent or request.hasty and err.kind == "timeout"
     if not delay or try == last or sent_once or now + delay >= call.deadline then
       return nil, retry.complete(call, err)
     end

@@ -41,6 +41,7 @@ function schedule.new(setup)
     queue = line.new(), -- operations that wait for one of max_inflight places
     deliveries = line.new(), -- calls of user code, in the order things happened
     nested = false, -- an operation or user code runs
+    stepping = false, -- a step is under way: what calls meanwhile is a finalizer
     closed = false, -- the reason, once it is
     watched = false, -- somebody else's loop watches the engine's descriptor
     on_busy = nil, -- told whether anything is under way, when that changes
@@ -55,7 +56,7 @@ end
 
 --- Raises if there is not the memory that it takes to end an operation, or to make a step. To be
 --- called first, where either is asked for: then nothing has happened yet.
-function methods.brace()
+function methods:brace() -- luacheck: no self
   deepen(LEVELS)
 end
 
@@ -179,13 +180,13 @@ local function launch(self, parent, conclude, body, ...)
     woken = false, gift = false, -- what it waited for, until it takes it
     abandoned = false, -- what it still had to tell concerns nobody
     parked = false, -- a coroutine of a loop awaits it
-    reader = false, -- the operation that takes what this one brings forth, see watch.lua
+    reader = false, -- the operation that takes what this one brings forth, see watcher.lua
   }, operation_mt)
   if parent then parent.branches[operation] = true end
-  self.operations[operation] = true
+  if not self.closed then self.operations[operation] = true end -- else close may be walking over it
   self.count = self.count + 1
   operation.ended = false
-  if self.closed then -- just now, perhaps while close walks over the operations
+  if self.closed then
     finish(self, operation, self.closed)
     return operation
   end
@@ -198,7 +199,7 @@ end
 --- fails later is told by its end.
 ---@return mjtask.Operation
 function methods:spawn(body, ...)
-  self.brace()
+  self:brace()
   return launch(self, false, false, body, ...)
 end
 
@@ -206,7 +207,7 @@ end
 --- must not wait, nor run user code, nor fail.
 ---@return mjtask.Operation
 function methods:spawn_with(conclude, body, ...)
-  self.brace()
+  self:brace()
   return launch(self, false, conclude, body, ...)
 end
 
@@ -317,7 +318,7 @@ end
 --- A call of user code, to be made when no operation runs. It is made for `operation` (or, if that
 --- is a branch, for the one it belongs to), and not any more once that is abandoned; false: for
 --- nobody, it is made in any case.
-function methods.delivery(operation, callback, ...)
+function methods:delivery(operation, callback, ...) -- luacheck: no self
   while operation and operation.parent do operation = operation.parent end
   return {
     owner = operation, line = false, before = false, after = false,
@@ -332,7 +333,7 @@ end
 
 --- Both at once.
 function methods:deliver(operation, callback, ...)
-  self.deliveries:push(self.delivery(operation, callback, ...))
+  self.deliveries:push(self:delivery(operation, callback, ...))
 end
 
 local function concerns(delivery, awaited)
@@ -352,7 +353,8 @@ end
 -- Makes the calls that are due: all of them, or only those for one awaited operation. What they
 -- bring forth themselves is for the next time: calls that fail at once, each made by the callback
 -- of the one before, must not keep a host from its loop. The first error of user code is returned
--- when all have been made; but one that is for a parked coroutine is kept for it.
+-- when all have been made, each further one is for the next time; but one that is for a parked
+-- coroutine is kept for it.
 local function run_deliveries(self, awaited)
   local outer = self.nested
   local failed, problem = false, nil
@@ -369,6 +371,10 @@ local function run_deliveries(self, awaited)
         parked:cancel("aborted")
       elseif not failed then
         failed, problem = true, err
+      elseif self.closed then -- there is no next time
+        problem = ("%s\n%s"):format(tostring(problem), tostring(err))
+      else
+        self:deliver(owner, error, err, 0)
       end
     end
     left = left - 1
@@ -384,15 +390,20 @@ local function next_due(self)
   return due and due < math.huge and due or nil
 end
 
+-- Is the caller user code, or a finalizer, below which something of ours runs?
+local function is_inside(self)
+  return self.nested or self.stepping
+end
+
 --- Is nothing under way, and nothing to be told?
 function methods:is_idle()
-  return self.count == 0 and (self.nested or self.deliveries:is_empty())
+  return self.count == 0 and (is_inside(self) or self.deliveries:is_empty())
 end
 
 --- Tells the host's loop when it is needed again. To be called after whatever changes that, unless
 --- a step follows; inside of one it does nothing.
 function methods:tell_host()
-  if self.nested or self.closed then return end
+  if is_inside(self) or self.closed then return end
   if self.watched then
     self.engine:wake_at(not self.deliveries:is_empty() and -math.huge or next_due(self))
   end
@@ -432,7 +443,7 @@ local function run_transfers(self)
   end
 end
 
-local function move(self, seconds, awaited)
+local function move(self, seconds, awaited, inside)
   local due = next_due(self)
   if self.jump and due and self.inflight == 0 then
     if due > self.now() then self.jump(due) end
@@ -440,7 +451,7 @@ local function move(self, seconds, awaited)
     return false
   end
   if run_timers(self) then seconds = 0 end -- something has happened
-  if not self.nested and not self.deliveries:is_empty() then seconds = 0 end
+  if not inside and not self.deliveries:is_empty() then seconds = 0 end
   due = next_due(self)
   self.engine:wake_at(not self.jump and due or nil)
   if awaited and awaited.ended then seconds = 0 end -- by a finalizer's step, too
@@ -459,8 +470,11 @@ end
 ---@return boolean
 function methods:step(seconds, awaited)
   if self.closed then return false end
-  self.brace()
-  local ok, interrupted = pcall(move, self, seconds, awaited)
+  self:brace()
+  local outer, inside = self.stepping, is_inside(self)
+  self.stepping = true
+  local ok, interrupted = pcall(move, self, seconds, awaited, inside)
+  self.stepping = outer
   if ok then return interrupted end
   if self.closed then return false end -- by a finalizer, in the middle of it
   error(interrupted, 0)
@@ -480,7 +494,7 @@ function methods:turn(seconds)
     return false
   end
   local interrupted = self:step(seconds)
-  if not self.nested then
+  if not is_inside(self) then
     local failed, problem = run_deliveries(self)
     self:tell_host()
     if failed then error(problem, 0) end
@@ -504,7 +518,7 @@ end
 
 local function drive(self, operation)
   local failed, problem
-  local awaited = self.nested and operation or nil
+  local awaited = is_inside(self) and operation or nil
   while not operation.ended do
     local interrupted = self:step(nil, operation)
     failed, problem = run_deliveries(self, awaited)
@@ -538,7 +552,7 @@ end
 --- lack of memory, and nothing has happened.
 function methods:close(reason)
   if self.closed then return end
-  self.brace()
+  self:brace()
   self.closed = reason
   for operation in pairs(self.operations) do operation:cancel(reason) end
   local failed, problem = run_deliveries(self)

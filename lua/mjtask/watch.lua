@@ -5,6 +5,7 @@ local answer = require "mjtask.answer"
 local errors = require "mjtask.errors"
 local fifo = require "mjtask.fifo"
 local heap = require "mjtask.heap"
+local options = require "mjtask.options"
 local poll = require "mjtask.poll"
 local retry = require "mjtask.retry"
 
@@ -13,6 +14,7 @@ local watch = {}
 local LIST = "/mj/task/list-by-condition"
 local GROUP = 100 -- tasks in one list; huanwangai's limit is 500, the others name none
 local SMALL = 8 -- tasks in a list that is not halved any more: it is one of them that is so large
+local PROBE = 10 -- seconds for the first list: a server that has none may well not answer at all
 local EARLY = 0.5 -- of its interval, by which a look may be early if another goes out anyway
 
 -- Errors that a server may say of every request, and so not of lists.
@@ -110,8 +112,8 @@ local function time_out(self, place)
   local status, progress = self.book.status[place], self.book.progress[place]
   local err = retry.timed_out(self.call)
   if status then
-    err.message = ("%s; last seen: %s %s"):format(err.message, errors.printable(status, 40),
-      errors.printable(progress or "", 40))
+    local seen = progress and ("%s %s"):format(status, progress) or status
+    err.message = ("%s; last seen: %s"):format(err.message, errors.printable(seen, 60))
   end
   conclude(self, place, nil, err)
 end
@@ -242,10 +244,15 @@ end
 local function fetch_list(self, call, group)
   local ids = {}
   for at, place in ipairs(group) do ids[at] = self.ids[place] end
-  local found, err = retry.request(call, {
+  local request = {
     path = LIST, body = '{"ids":["' .. table.concat(ids, '","') .. '"]}',
     max_body = call.settings.max_body,
-  }, answer.list)
+  }
+  if call.client.lists == nil then
+    local left = call.deadline - call.schedule.now()
+    request.hasty, request.limit = true, math.min(PROBE, left / 3, call.settings.request_timeout)
+  end
+  local found, err = retry.request(call, request, answer.list)
   count_attempts(self, call, group)
   return found, err, ids
 end
@@ -270,20 +277,24 @@ local function try_one(self, call, group, kind)
   return task ~= nil or kind ~= nil and err.kind ~= kind
 end
 
--- Deals with a list that failed. Returns whether the places left in the group are to be looked at
--- again, and each alone; else the failure is one of each.
+-- What is to become of the places left in a group whose list failed: "again", "alone": they are to
+-- be looked at again, at once; "failed": the failure is one of each.
 local function diagnose(self, call, group, err)
   local client, kind = call.client, err.kind
   if kind == "too_large" and #group > SMALL then
     self.group = math.min(self.group, #group // 2)
-    return true, false
+    return "again"
   end
   local of_lists = not err.retryable and not universal[kind]
-  if client.lists then return of_lists, true end
-  if not of_lists and not try_one(self, call, group, kind) then return false end
-  -- That it was too much is no reason never to ask for one again.
-  if kind ~= "rate_limited" then client.lists = false end
-  return true, true
+  if client.lists then return of_lists and "alone" or "failed" end
+  if not of_lists and not try_one(self, call, group, kind) then return "failed" end
+  -- That it was too much is no reason never to ask for one again, if the caller's own limit is low.
+  if kind == "too_large" and call.settings.max_body < options.MAX_BODY then
+    self.group = 1 -- for this call
+  elseif kind ~= "rate_limited" then
+    client.lists = false
+  end
+  return "alone"
 end
 
 local function is_any_of(found, ids)
@@ -296,21 +307,22 @@ end
 local function look_at_list(self, call, group)
   begin(self, call, group)
   local found, err, ids = fetch_list(self, call, group)
-  local again, alone = found ~= nil, true
+  local fate = "alone" -- of those that the list leaves out
   if not found then
-    again, alone = diagnose(self, call, group, err)
+    fate = diagnose(self, call, group, err)
   elseif not call.client.lists then
     call.client.lists = is_any_of(found, ids) or not try_one(self, call, group)
   end
+  if found then self.group = math.min(GROUP, self.group + 1) end
   local chance = call.schedule.random()
   for _, place in ipairs(group) do
     local task = found and found[self.ids[place]]
     if task then
       judge(self, place, task, nil, chance)
-    elseif again then
-      look_again(self, place, alone)
-    else
+    elseif fate == "failed" then
       judge(self, place, nil, copy_error(err), call.schedule.random())
+    else
+      look_again(self, place, fate == "alone")
     end
   end
 end

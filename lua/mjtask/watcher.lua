@@ -30,6 +30,7 @@ end
 
 -- A task has ended.
 local function tell(state, id, task, err)
+  if state.left then return end
   local schedule = state.call.schedule
   if state.each then
     schedule:deliver(state.operation, call_back, state, id, task, err)
@@ -71,7 +72,7 @@ local function launch(state)
   local call = state.call
   local schedule, listeners = call.schedule, call.client.listeners
   -- Made now: it must not fail when it is due.
-  state.ending = state.each and schedule.delivery(false, tell_end, state)
+  state.ending = state.each and schedule:delivery(false, tell_end, state)
   schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
     state.operation, call.operation = operation, operation
     listeners[state.watch] = true
@@ -90,7 +91,8 @@ end
 ---@return mjtask.Watcher
 function watcher.new(call, ids, fetch, each)
   local state = {
-    call = call, each = each, ended = fifo.new(),
+    call = call, each = each,
+    ended = fifo.new(), nothing = fifo.new(), -- in place of the other, once it is closed
     readers = setmetatable({}, { __mode = "k" }), -- one that is cancelled does not come back
     operation = false, -- the last one
     ending = false, -- the delivery of its end, made before
@@ -147,14 +149,12 @@ function methods:add(id)
   return added
 end
 
-local nothing = fifo.new()
-
 --- Ends it: nothing more is told, but to a callback its end. Idempotent.
 function methods:close()
   local state = state_of(self)
-  state.call.schedule.brace()
+  state.call.schedule:brace()
   state.closed, state.left = true, true
-  state.ended = nothing
+  state.ended = state.nothing
   state.operation.abandoned = true
   state.operation:cancel "aborted"
   state.call.schedule:tell_host()

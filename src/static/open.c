@@ -37,8 +37,8 @@ static void push_loader (lua_State *L, const Source *source) {
   lua_pushcclosure(L, load, 1);
 }
 
-/* The field of the table on top gets the function above it, and keeps what the
-   host has put there itself. */
+/* stack: …, table, function; the function becomes the table's field, unless the
+   host has put something there itself. */
 static void offer (lua_State *L, const char *module) {
   if (lua_getfield(L, -2, module) == LUA_TNIL) {
     lua_pushvalue(L, -2);

@@ -3,7 +3,7 @@
 
 local timer = {}
 
-local NAP = 0.05 -- seconds, where the client has nothing to wait for itself
+local NAP = 0.05 -- seconds at most: another coroutine may start, cancel or close something
 
 --- What the `loop` option takes. `sleep(seconds)` parks the running coroutine of the host's. Where
 --- it lets others run without a yield, as darktable's does, say `unyielding`: then it is used
@@ -20,7 +20,7 @@ function timer.loop(sleep, unyielding)
       current = coroutine.running,
       park = function()
         sleep(math.min(client:timeout() or NAP, NAP))
-        client:step(0)
+        client:step(0) -- who steps is told of a callback's error
       end,
       wake = function() end, -- who is parked looks by itself
       busy = function() end,
