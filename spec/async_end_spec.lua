@@ -362,6 +362,7 @@ describe("closing the client", function()
   end
 
   it("tells all there are, each once", function()
+    p:set { fault = "stall", image = "stall" }
     mj:close()
     mj = new { max_inflight = 8 }
     for n = 1, 100 do

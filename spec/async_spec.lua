@@ -187,6 +187,7 @@ describe("a callback", function()
   end)
 
   it("is told once, by a step, and not inside the call", function()
+    p:task(ID, { life = "done", script = { { delay = 0.05 } } })
     local fetching = mj:fetch(ID, note "fetch")
     local failing = fail_at_once(mj, note "at once")
     assert.same({}, told)
@@ -296,6 +297,7 @@ describe("a callback", function()
 
     it("step, which moves everything on but runs no user code", function()
       local finished
+      p:task(ID, { life = "done", script = { { delay = 0.05 } } })
       fail_at_once(mj, function()
         mj:fetch(ID, note "fetch")
         local others = 0
@@ -536,6 +538,60 @@ describe("a callback", function()
       end)
       mj:step(0)
       assert.same({ 1, 2 }, values)
+    end)
+  end)
+
+  describe("of a call that fails by a fault of the library itself", function()
+    it("is told so, and step raises the fault", function()
+      local pace = mj.pace
+      mj.pace = setmetatable({}, { __index = function() error "a broken pace" end })
+      mj:wait(ID, note "wait")
+      mj:fetch_many({ ID, OTHER }, note "many")
+      mj.pace = pace
+      local raised = 0
+      local deadline = core.now() + LIMIT
+      while not mj.schedule.deliveries:is_empty() or mj.schedule.count > 0 do
+        assert(core.now() < deadline)
+        local ok, problem = pcall(mj.step, mj, 0.1)
+        if not ok then
+          raised = raised + 1
+          assert.matches("a broken pace", problem, 1, true)
+        end
+      end
+      assert.is_true(raised >= 1)
+      assert.equal(2, #told)
+      for _, entry in ipairs(told) do failed_with("aborted", table.unpack(entry, 2, entry.n)) end
+      nothing_left()
+      assert.equal(ID, mj:fetch(ID).id)
+    end)
+
+    it("is told so where there was no room for it on the C stack", function()
+      local started = 0
+      local function deep(level)
+        if level == 0 then return end
+        local ok = coroutine.resume(coroutine.create(function()
+          mj:fetch(ID, note(level))
+          started = started + 1
+          deep(level - 1)
+        end))
+        return ok
+      end
+      assert.is_true(deep(250))
+      assert.is_true(started < 250, "there was room for all")
+      local ok, problem
+      repeat -- the fault is raised, too
+        ok, problem = pcall(run)
+        assert(ok or tostring(problem):find("C stack overflow", 1, true), problem)
+      until ok
+      local kinds = {}
+      for _, entry in ipairs(told) do
+        assert.is_nil(kinds[entry[1]])
+        kinds[entry[1]] = entry[2] and "task" or entry[3].kind
+      end
+      assert.equal("task", kinds[250])
+      assert.equal(started, #told)
+      nothing_left()
+      assert.equal(ID, mj:fetch(ID).id)
     end)
   end)
 

@@ -136,6 +136,29 @@ describe("the loop option", function()
     end
   end)
 
+  it("of timer lets a sleep raise, which ends the call that slept", function()
+    local slept = 0
+    local mj <close> = mjtask.new {
+      url = p.url, auth = "none", loop = require "mjtask.loop.timer".loop(function()
+        slept = slept + 1
+        if slept == 2 then error "no more sleep" end
+        coroutine.yield()
+      end),
+    }
+    local thread = coroutine.create(function()
+      local ok, problem = pcall(mj.fetch, mj, STUCK)
+      coroutine.yield(ok, problem)
+    end)
+    assert(coroutine.resume(thread))
+    local _, ok, problem = coroutine.resume(thread)
+    assert.is_false(ok)
+    assert.matches("no more sleep", problem, 1, true)
+    assert.equal(0, mj.schedule.count)
+    assert.equal(0, mj.schedule.inflight)
+    assert.is_false(mj:step(0))
+    assert.equal("suspended", coroutine.status(thread)) -- nobody has woken it
+  end)
+
   it("of a loop that watches descriptors says so where there is none", function()
     if has_epoll() then return end
     for _, name in ipairs { "luv", "cqueues" } do

@@ -171,6 +171,19 @@ for _, name in ipairs { "luv", "cqueues", "timer" } do
       nothing_left(mj)
     end)
 
+    test("a finalizer's call blocks, in whichever coroutine it runs", function()
+      host.go(function()
+        setmetatable({}, { __gc = function() note "finalizer" (mj:fetch(OTHER)) end })
+        collectgarbage()
+        collectgarbage()
+        note "parked" (mj:fetch(ID))
+      end)
+      run_well()
+      assert.same({ "finalizer", "parked" }, names())
+      assert.equal(OTHER, told[1][2].id)
+      nothing_left(mj)
+    end)
+
     test("a blocking call outside serves the parked ones, and calls back", function()
       if name == "cqueues" then mj:pollfd() end
       host.go(function() note "parked" (mj:fetch(ID)) end)
