@@ -18,6 +18,8 @@ LUAC        = $(call once,LUAC,for l in luac5.4 luac-5.4 luac54 luac; do $$l -v 
                 && echo $$l && exit; done; echo luac5.4)
 LUA_CFLAGS  = $(call once,LUA_CFLAGS,for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --cflags \
                 "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done)
+LUA_LIBS    = $(call once,LUA_LIBS,for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --libs \
+                "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done)
 CURL_CFLAGS = $(call once,CURL_CFLAGS,$(PKG_CONFIG) --cflags libcurl 2>/dev/null || curl-config --cflags 2>/dev/null)
 CURL_LIBS   = $(call once,CURL_LIBS,$(PKG_CONFIG) --libs libcurl 2>/dev/null || curl-config --libs 2>/dev/null \
                 || echo -lcurl)
@@ -79,6 +81,25 @@ headers:
 	  $(call fail,no headers of Lua 5.4: install liblua5.4-dev$(comma) lua5.4-dev or lua-devel)
 	@$(call compile,#include <curl/curl.h>) || \
 	  $(call fail,no headers of libcurl: install libcurl4-openssl-dev$(comma) curl-dev or libcurl-devel)
+
+# What bench/ compares the library with. The linker exports Lua's functions, for lua-cjson.
+PROGRAMS := $(addprefix $(BUILD)/bench/,measure bare curl_easy curl_multi floor.so)
+CLIENT   := bench/c/client.c
+CURLED   := $(CLIENT) bench/c/request.c bench/c/decoder.c
+
+programs: $(PROGRAMS)
+
+$(BUILD)/bench/measure: bench/c/measure.c
+$(BUILD)/bench/bare: bench/c/bare.c $(CLIENT)
+$(BUILD)/bench/curl_easy: bench/c/curl_easy.c $(CURLED)
+$(BUILD)/bench/curl_multi: bench/c/curl_multi.c $(CURLED)
+$(BUILD)/bench/floor.so: bench/c/floor.c
+
+$(BUILD)/bench/%: $(wildcard bench/c/*.h) $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo 'CC $@'
+	$(Q)$(COMPILE) $(LDFLAGS) -o $@ $(filter %.c,$^) \
+	  $(if $(filter %.so,$@),$(SHARED),-Wl$(comma)-E $(LUA_LIBS) $(CURL_LIBS) $(SYSTEM))
 
 
 help: ## list the targets
