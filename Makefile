@@ -121,6 +121,17 @@ deps-lint: ## install what lint needs
 	  elif command -v apt-get >/dev/null; then $(call apt,$(LINT_PACKAGES)); \
 	  else echo 'deps-lint: no apt-get here, please install $(LINT_TOOLS)' >&2; exit 1; fi
 
+# What bench/ compares with, and its tools. Debian has lua-http for older Luas; it runs.
+BENCH_PACKAGES = nginx-light openssl util-linux strace valgrind gnuplot-nox curl nodejs lua-cjson lua-dkjson lua-lpeg \
+                 lua-socket lua-sec lua-http lua-cqueues lua-luaossl python3-requests python3-httpx python3-aiohttp
+bench-deps: ## install what bench compares with (apt-get; what is missing is left out there)
+	@missing=; for p in $(BENCH_PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q ' ok installed$$' || missing="$$missing $$p"; done; \
+	if command -v node >/dev/null; then missing=$$(echo $$missing | sed 's/\bnodejs\b//'); fi; \
+	if [ -z "$${missing# }" ]; then echo 'bench-deps: nothing to do'; \
+	  elif command -v apt-get >/dev/null; then $(call apt,$$missing); \
+	  else echo "bench-deps: no apt-get here; Debian's names are$$missing" >&2; exit 1; fi
+
 have: headers
 	@$(LUA) -e 'require "cjson"; require "socket"; require "busted"'
 
@@ -183,6 +194,22 @@ noepoll: ## run the specs with a build for systems without epoll
 mutants: all ## remove guards from the sources, one by one, and see that the specs notice
 	@$(LUA) spec/mutants.lua $(ARGS)
 
+# The measurements' own modules, beside the library's.
+measured = $(path) LUA_CPATH='$(CURDIR)/$(BUILD)/lib/?.so;$(CURDIR)/$(BUILD)/bench/?.so$(call own,LUA_CPATH);;' \
+           $(LUA)
+
+bench: all programs ## measure everything against peers, and write bench/RESULTS.md (ten minutes)
+	@$(measured) bench/run.lua full
+
+bench-quick: all programs ## the same in two minutes, with less to be trusted; writes nothing
+	@$(measured) bench/run.lua quick
+
+bench-check: all programs ## does every measurement run? Its numbers mean nothing
+	@$(measured) bench/run.lua check
+
+instructions: all ## count instructions and system calls of a fetch, against bench/limits.lua
+	@$(measured) bench/instructions.lua
+
 rock: ## install the rock into a scratch tree, and require it from there
 	@rm -rf build/rock && mkdir -p build/rock/checkout
 	@cp -R src lua $(wildcard bin) *.rockspec build/rock/checkout
@@ -241,5 +268,6 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all headers help deps deps-lint have env demo test asan stress hosts noepoll mutants rock check \
-        lint lint-lua lint-c install uninstall clean force
+.PHONY: all programs headers help deps deps-lint bench-deps have env demo test asan stress hosts noepoll \
+        mutants bench bench-quick bench-check instructions rock check lint lint-lua lint-c install uninstall \
+        clean force

@@ -3,7 +3,9 @@
 --
 -- A row: key, name; command, env; needs (what machine.version has to know); count (of a full run's
 -- round), warm (done before those), per (tasks in one of them), work (what one has to bring: bytes or
--- buttons or tasks), own (it is mjtask), floor (it does less than a client has to).
+-- buttons or tasks), own (it is mjtask), floor (it does less than a client has to), variant (of
+-- another row, to show what a choice is worth). A group: key, title, rows, anchor (what its ratios are
+-- to), unit, timeless (only CPU says something).
 
 local documents = require "bench.documents"
 local machine = require "bench.machine"
@@ -221,12 +223,12 @@ local DECODERS = {
 
 -- Variants, on the seed alone: what a choice is worth.
 local CHOICES = {
-  { "mjtask", "mjtask.decode: checked, with methods", own = true },
-  { "floor_unsized", "floor, tables that grow as they are filled", floor = true },
-  { "floor_keys", "floor, keys that are kept between documents", floor = true },
-  { "floor", "floor, generational collector", floor = true, collector = "generational" },
-  { "core", "mjtask's decoder, generational collector", own = true, collector = "generational" },
-  { "cjson", "lua-cjson, generational collector", needs = { "lua-cjson" },
+  { "mjtask", "mjtask.decode: checked, with methods", own = true, variant = true },
+  { "floor_unsized", "floor, tables that grow as they are filled", floor = true, variant = true },
+  { "floor_keys", "floor, keys that are kept between documents", floor = true, variant = true },
+  { "floor", "floor, generational collector", floor = true, variant = true, collector = "generational" },
+  { "core", "mjtask's decoder, generational collector", own = true, variant = true, collector = "generational" },
+  { "cjson", "lua-cjson, generational collector", needs = { "lua-cjson" }, variant = true,
     collector = "generational" },
 }
 
@@ -244,7 +246,7 @@ local function decoder_row(server, document, decoder, count, tasks)
     key = decoder.collector and key .. "_" .. decoder.collector or key, name = decoder[2],
     command = LUA .. "bench/own/decode.lua", count = count // (decoder.slower or 1),
     warm = math.max(count // 100, 2), needs = decoder.needs, own = decoder.own,
-    floor = decoder.floor, work = tasks,
+    floor = decoder.floor, work = tasks, variant = decoder.variant,
     env = { DECODER = decoder[1], DOCUMENT = server:path(document),
       COLLECTOR = decoder.collector },
   }
@@ -266,7 +268,7 @@ function plan.decoders(server)
     add(DECODERS)
     if name == "seed" then add(CHOICES) end
     groups[#groups + 1] = {
-      key = "decode_" .. name, anchor = "cjson_" .. name, rows = rows, unit = "document",
+      key = "decode_" .. name, anchor = "cjson_" .. name, rows = rows, unit = "document", timeless = true,
       title = ("Decoding %s (%d bytes)"):format(title, server.sizes[name]),
     }
   end

@@ -10,23 +10,24 @@ local url, count = os.getenv "URL", math.tointeger(tonumber(os.getenv "COUNT"))
 
 local kept
 
--- A socket as http.request wants it: connects once, closes never.
+-- A socket as http.request wants it: connects once, closes never. Without TCP_NODELAY, which can be
+-- set only then, each request would wait for the server's delayed acknowledgement.
 local function keep()
   if kept then return kept end
   local sock = assert(socket.tcp())
   local connected = false
-  kept = setmetatable({
+  kept = {
     connect = function(_, host, port)
       if connected then return 1 end
       connected = true
-      sock:setoption("tcp-nodelay", true)
-      return sock:connect(host, port)
+      local ok, why = sock:connect(host, port)
+      return ok and sock:setoption("tcp-nodelay", true), why
     end,
     close = function() return 1 end,
     settimeout = function(_, ...) return sock:settimeout(...) end,
     send = function(_, ...) return sock:send(...) end,
     receive = function(_, ...) return sock:receive(...) end,
-  }, {})
+  }
   return kept
 end
 
