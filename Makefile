@@ -225,8 +225,8 @@ rock: ## install the rock into a scratch tree, and require it from there
 # $(call lint,TOOL,COMMAND): silent when clean; a missing tool is a failure too
 lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
        out=$$($(2) 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
-STRICT   = $(MAKE) CFLAGS='-O2 -g -Werror'
-ANALYZE  = $(MAKE) CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
+STRICT   = $(MAKE) all programs CFLAGS='-O2 -g -Werror'
+ANALYZE  = $(MAKE) all programs CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
 CPPCHECK = cppcheck -q --std=c99 --enable=warning,style,performance,portability --inline-suppr \
            --suppress=missingIncludeSystem --suppress=toomanyconfigs --error-exitcode=1
 # Off: feature macros, snprintf that may cut short, and memchr in a literal are meant.
@@ -244,12 +244,12 @@ lint-lua:
 	$(call lint,$(LUAC),for file in $(ALL_LUA); do $(LUAC) -p $$file || exit; done)
 
 lint-c:
-	$(call lint,clang-format,clang-format --dry-run -Werror src/*.c src/*.h)
+	$(call lint,clang-format,clang-format --dry-run -Werror src/*.[ch] bench/c/*.[ch])
 	$(call lint,gcc,$(ANALYZE))
 	@command -v clang >/dev/null || echo 'not run: clang is not installed'
 	$(if $(shell command -v clang),$(call lint,clang,$(STRICT) CC=clang BUILD=build/clang))
-	$(call lint,cppcheck,$(CPPCHECK) src)
-	$(call lint,clang-tidy,$(TIDY) src/*.c -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
+	$(call lint,cppcheck,$(CPPCHECK) src bench/c)
+	$(call lint,clang-tidy,$(TIDY) src/*.c bench/c/*.c -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
 
 
 install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR)

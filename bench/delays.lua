@@ -48,8 +48,8 @@ local function read(name, process)
   return result
 end
 
---- All methods at once, each in a process of its own. `scale`: of all times but the webhook's and the
---- second that mjtask leaves between two looks.
+--- All methods at once, each in a process of its own. `scale`: of all times but the webhook's and
+--- the second that mjtask leaves between two looks.
 ---@param scale number
 ---@return { name: string, interval: number, median: number, least: number, most: number,
 ---  requests: number }[]
@@ -73,7 +73,7 @@ end
 
 --- In words, for the table's heading.
 function delays.describe(scale)
-  local text = ("%d tasks each, ten states of %.3g s (±%.0f %%); a webhook comes %g s after the end.")
+  local text = ("%d tasks each, ten states of %.3g s (±%.0f %%); a webhook is %g s after the end.")
     :format(TASKS, PACE * scale, SPREAD * 100, HOOK)
   if scale == 1 then return text end
   return text .. (" **Scaled down:** all times are %g of the real ones, but for the webhook's and "

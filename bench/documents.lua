@@ -64,8 +64,9 @@ local function with_escapes(seed)
   return table.concat(parts) .. seed:sub(place)
 end
 
-local SMALL = '{"id":"%s","action":"IMAGINE","status":"IN_PROGRESS","prompt":"a cat in the wilderness '
-  .. 'at night --s 550","promptEn":"a cat in the wilderness at night --s 550","description":"",'
+local SMALL = '{"id":"%s","action":"IMAGINE","status":"IN_PROGRESS",'
+  .. '"prompt":"a cat in the wilderness at night --s 550",'
+  .. '"promptEn":"a cat in the wilderness at night --s 550","description":"",'
   .. '"submitTime":1735030481000,"startTime":1735030482000,"finishTime":null,"progress":"46%%",'
   .. '"imageUrl":"","failReason":null,"buttons":[],"state":""}'
 

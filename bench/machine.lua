@@ -123,7 +123,8 @@ local probes = {
   ["lua-cjson"] = [[lua print(require "cjson"._VERSION)]],
   dkjson = [[lua print((require "dkjson".version:gsub("dkjson ", "")))]],
   lpeg = [[lua local v = require "lpeg".version print(type(v) == "function" and v() or v)]],
-  ["lua-http"] = [[lua package.path = package.path .. ";/usr/share/lua/5.3/?.lua;/usr/share/lua/5.2/?.lua"
+  ["lua-http"] = [[lua local old = ";/usr/share/lua/5.3/?.lua;/usr/share/lua/5.2/?.lua"
+    package.path = package.path .. old
     require "http.request" print(require "http.version".version)]],
 }
 

@@ -16,8 +16,8 @@ local STEP = 0.02 -- seconds between two looks
 ---@param env table<string, any>
 ---@param before? string
 function observe.start(command, env, before)
-  local words = "echo $$; " .. machine.command(machine.pin() .. (before or "") .. " " .. command, env)
-  local pipe = assert(io.popen("exec 2>&1 </dev/null; " .. words))
+  local words = machine.command(machine.pin() .. (before or "") .. " " .. command, env)
+  local pipe = assert(io.popen("exec 2>&1 </dev/null; echo $$; " .. words))
   local pid = assert(math.tointeger(tonumber(pipe:read "l")))
   return setmetatable({ pipe = pipe, pid = pid }, mt)
 end

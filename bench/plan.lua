@@ -1,11 +1,11 @@
--- What is measured, as data: groups of rows, each a command that does COUNT of something. Knows where
--- each document lies and what peers need; must not know how often and in which order they run.
+-- What is measured, as data: groups of rows, each a command that does COUNT of something. Knows
+-- where each document lies and what peers need; must not know how often and in what order they run.
 --
 -- A row: key, name; command, env; needs (what machine.version has to know); count (of a full run's
--- round), warm (done before those), per (tasks in one of them), work (what one has to bring: bytes or
+-- round), warm (done before those), per (tasks in one of them), work (what one has to bring: bytes,
 -- buttons or tasks), own (it is mjtask), floor (it does less than a client has to), variant (of
--- another row, to show what a choice is worth). A group: key, title, rows, anchor (what its ratios are
--- to), unit, timeless (only CPU says something).
+-- another row, to show what a choice is worth). A group: key, title, rows, anchor (what its ratios
+-- are to), unit, timeless (only CPU says something).
 
 local documents = require "bench.documents"
 local machine = require "bench.machine"
@@ -90,7 +90,8 @@ local function at_a_time(server)
   add("lua_http_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 8000, kept "kept")
   add("httpx_16", "Python httpx, an AsyncClient", PYTHON .. "httpx_client.py", 1500,
     { needs = { "httpx" } })
-  add("aiohttp_16", "Python aiohttp", PYTHON .. "aiohttp_client.py", 4000, { needs = { "aiohttp" } })
+  add("aiohttp_16", "Python aiohttp", PYTHON .. "aiohttp_client.py", 4000,
+    { needs = { "aiohttp" } })
   add("node_fetch_16", "Node fetch", "node bench/peers/node_fetch.js", 4000,
     { needs = { "node" }, warm = 500 })
   add("node_http_16", "Node http, keepAlive agent", "node bench/peers/node_http.js", 10000,
@@ -226,8 +227,10 @@ local CHOICES = {
   { "mjtask", "mjtask.decode: checked, with methods", own = true, variant = true },
   { "floor_unsized", "floor, tables that grow as they are filled", floor = true, variant = true },
   { "floor_keys", "floor, keys that are kept between documents", floor = true, variant = true },
-  { "floor", "floor, generational collector", floor = true, variant = true, collector = "generational" },
-  { "core", "mjtask's decoder, generational collector", own = true, variant = true, collector = "generational" },
+  { "floor", "floor, generational collector", floor = true, variant = true,
+    collector = "generational" },
+  { "core", "mjtask's decoder, generational collector", own = true, variant = true,
+    collector = "generational" },
   { "cjson", "lua-cjson, generational collector", needs = { "lua-cjson" }, variant = true,
     collector = "generational" },
 }
@@ -268,7 +271,8 @@ function plan.decoders(server)
     add(DECODERS)
     if name == "seed" then add(CHOICES) end
     groups[#groups + 1] = {
-      key = "decode_" .. name, anchor = "cjson_" .. name, rows = rows, unit = "document", timeless = true,
+      key = "decode_" .. name, anchor = "cjson_" .. name, rows = rows, unit = "document",
+      timeless = true,
       title = ("Decoding %s (%d bytes)"):format(title, server.sizes[name]),
     }
   end

@@ -43,7 +43,7 @@ local function target_table(all)
     rows[n] = { target.what, "≤ " .. target.limit, target.value, target.verdict }
     if target.reached then reached = reached + 1 end
   end
-  return ("%d of %d reached. Ratios are of CPU time within one round, the median of all rounds.\n\n")
+  return ("%d of %d reached. Ratios are of CPU time in one round, of all rounds the median.\n\n")
     :format(reached, #list) .. grid({ "target", "limit", "measured", "verdict" }, rows)
 end
 
@@ -105,9 +105,9 @@ local function sooner(all, lines)
   local own = all.delays[1]
   for _, row in ipairs(all.delays) do
     if not row.name:find "^mjtask" and row.median < own.median then
-      lines[#lines + 1] = ("- Time to the answer: **%s** knew sooner than %s (%.2f against %.2f s), for "
-        .. "%.1f requests a task against %.1f"):format(row.name, own.name, row.median, own.median,
-        row.requests, own.requests)
+      lines[#lines + 1] = ("- Time to the answer: **%s** knew sooner than %s, %.2f against "
+        .. "%.2f s, for %.1f requests a task against %.1f"):format(row.name, own.name, row.median,
+        own.median, row.requests, own.requests)
     end
   end
 end

@@ -42,13 +42,14 @@ local function run(row, count)
   local output, cost = machine.measure(row.command, env)
   local done, work = output:match "done (%d+) (%d+)"
   if tonumber(done) ~= count or tonumber(work) ~= count * row.work then
-    error(("%s: %d times, %s expected, but it said: %s"):format(row.key, count, row.work, output), 0)
+    error(("%s: %d times %d expected, but it said: %s"):format(row.key, count, row.work, output),
+      0)
   end
   return cost
 end
 
--- What one of them costs once all is warm: the difference of two runs, so that neither start nor end
--- of the process counts.
+-- What one of them costs once all is warm: the difference of two runs, so that neither start nor
+-- end of the process counts.
 local function measure(row, scale)
   local count = math.max(math.floor(row.count * scale), LEAST)
   local short, long = run(row, row.warm), run(row, row.warm + count)

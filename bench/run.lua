@@ -15,8 +15,8 @@ local rounds = require "bench.rounds"
 local server = require "bench.server"
 local watched = require "bench.watched"
 
--- scale: of each row's count; sizes: of watches; seconds: that one is looked at; pace: of the tasks'
--- real lives; tries: of each time limit.
+-- scale: of each row's count; sizes: of watches; seconds: that one is looked at; pace: to the
+-- tasks' real one; tries: of each time limit.
 local MODES = {
   full = { rounds = 6, scale = 1, sizes = { 1, 10, 100, 1000, 10000, 100000 }, seconds = 3,
     pace = 1, tries = 20 },

@@ -2,9 +2,9 @@
 -- and HTTP/2. Knows where each lies; must not know who fetches.
 --
 --   local s <close> = server.start()
---   s.plain, s.tls1, s.tls2, s.each        -- base URLs: http, https, with HTTP/2, a connection each
---   s.cafile, s.bundle                     -- our CA; the system's and ours in one file
---   s:counts()                             -- requests and connections so far
+--   s.plain, s.tls1, s.tls2, s.each    -- base URLs: http, https, with HTTP/2, a connection each
+--   s.cafile, s.bundle                 -- our CA; the system's and ours in one file
+--   s:counts()                         -- requests and connections so far
 
 local http = require "socket.http"
 local child = require "support.child"
@@ -22,8 +22,8 @@ local mt = { __name = "bench.server", __index = methods }
 
 server.missing = nginx.missing
 
--- Below the base URL: the two seeds and a list of a hundred; below /running and /large tasks that do
--- not end, small ones of any id and a thousand as large as the seed, without lists.
+-- Below the base URL: the two seeds and a list of a hundred; below /running and /large tasks that
+-- do not end, small ones of any id and a thousand as large as the seed, without lists.
 local LOCATIONS = [[
     access_log off;
     error_log error.log crit;
@@ -97,7 +97,9 @@ function methods:counts()
   self.asked = (self.asked or 0) + 1
   local text = assert(http.request(self.plain .. "/status"))
   local accepted, _, requests = text:match "(%d+) (%d+) (%d+)"
-  return { requests = tonumber(requests) - self.asked, connections = tonumber(accepted) - self.asked }
+  return {
+    requests = tonumber(requests) - self.asked, connections = tonumber(accepted) - self.asked,
+  }
 end
 
 function methods:stop()

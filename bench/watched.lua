@@ -68,7 +68,8 @@ function watched.group(server, facts)
     rows = { row }, unit = "look", timeless = true }
 end
 
---- What a waiting task takes, in bytes: of Lua's heap, of the process's memory, of that at its peak.
+--- What a waiting task takes, in bytes: of Lua's heap, of the process's memory, of that at its
+--- peak.
 ---@param server table
 ---@param tasks integer
 ---@return { heap: number, rss: number, peak: number }
@@ -124,8 +125,8 @@ local function calls_between(path, from, to)
   return count, table.concat(names, " ")
 end
 
--- What `listen(process)` gives of one that has looked at all its tasks, and how many looks fell into
--- that time nevertheless.
+-- What `listen(process)` gives of one that has looked at all its tasks, and how many looks fell
+-- into that time nevertheless.
 local function in_the_pause(server, tasks, before, listen)
   local process <close> = start_quiet(server, tasks, before)
   local requests = server:counts().requests

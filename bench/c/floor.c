@@ -3,6 +3,8 @@
    only. In Lua: floor = require "floor"; p = floor.compile(value);
    floor.push(p), with a mode: "sized" (the default), "unsized" (no table is
    told how large it gets), "keys" (keys are taken from a table, not made). */
+#include <stdlib.h>
+
 #include <lua.h>
 #include <lauxlib.h>
 
@@ -36,6 +38,11 @@ typedef struct Program {
   Operation *operations; /* owned; given back by __gc */
 } Program;
 
+static void __attribute__((noreturn)) no_memory(lua_State *L) {
+  luaL_error(L, "not enough memory");
+  abort(); /* luaL_error does not say that it never returns */
+}
+
 /* Makes room for one more, zeroed but for its kind. */
 static Operation *add (lua_State *L, Program *p, Kind kind) {
   static const Operation none = {PUSH_TABLE, 0, 0, 0, 0, NULL, 0};
@@ -44,7 +51,7 @@ static Operation *add (lua_State *L, Program *p, Kind kind) {
     const lua_Alloc alloc = lua_getallocf(L, &data);
     const size_t room = 2 * p->room + 64, size = sizeof *p->operations;
     Operation *larger = alloc(data, p->operations, p->room * size, room * size);
-    if (!larger) luaL_error(L, "not enough memory");
+    if (!larger) no_memory(L);
     p->operations = larger;
     p->room = room;
   }

@@ -1,6 +1,6 @@
 -- How long after their end tasks are known to have ended, and what that costs in requests. METHOD:
--- "wait" (each by a wait of its own), "watch" (all by one), "hint" (a watch that is told when one has
--- ended, as a webhook would, and looks seldom otherwise), "fixed" (each every INTERVAL seconds).
+-- "wait" (each by a wait of its own), "watch" (all by one), "hint" (a watch that is told when one
+-- has ended, as a webhook would, and else looks seldom), "fixed" (each every INTERVAL seconds).
 --
 -- TASKS ids and what their states take are given as "ID=SECONDS ..."; a task's life begins with its
 -- first look. All times are this process's.

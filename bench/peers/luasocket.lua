@@ -1,4 +1,4 @@
--- luasocket and lua-cjson. MODE: "default", a connection each, as http.request does it; "kept", by a
+-- luasocket and lua-cjson: a connection each, as http.request does it; or, with MODE=kept, by a
 -- socket that does not close, which http.request is made to use.
 
 local cjson = require "cjson"
