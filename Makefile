@@ -103,7 +103,7 @@ $(BUILD)/bench/%: $(wildcard bench/c/*.h) $(BUILD)/flags
 
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 # Debian's names. Another flavour of libcurl's headers is as good.
 PACKAGES      = make gcc libc6-dev pkg-config liblua5.4-dev lua5.4 ca-certificates lua-cjson lua-busted lua-socket \
@@ -198,13 +198,16 @@ mutants: all ## remove guards from the sources, one by one, and see that the spe
 measured = $(path) LUA_CPATH='$(CURDIR)/$(BUILD)/lib/?.so;$(CURDIR)/$(BUILD)/bench/?.so$(call own,LUA_CPATH);;' \
            $(LUA)
 
-bench: all programs ## measure everything against peers, and write bench/RESULTS.md (ten minutes)
+portable:
+	@$(MAKE) all BUILD=build/portable CPPFLAGS='$(CPPFLAGS) -DDECODE_PORTABLE'
+
+bench: all programs portable ## measure everything against peers, and write bench/RESULTS.md (ten minutes)
 	@$(measured) bench/run.lua full
 
-bench-quick: all programs ## the same in two minutes, with less to be trusted; writes nothing
+bench-quick: all programs portable ## the same in two minutes, with less to be trusted; writes nothing
 	@$(measured) bench/run.lua quick
 
-bench-check: all programs ## does every measurement run? Its numbers mean nothing
+bench-check: all programs portable ## does every measurement run? Its numbers mean nothing
 	@$(measured) bench/run.lua check
 
 instructions: all ## count instructions and system calls of a fetch, against bench/limits.lua
@@ -268,6 +271,6 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all programs headers help deps deps-lint bench-deps have env demo test asan stress hosts noepoll \
+.PHONY: all programs portable headers help deps deps-lint bench-deps have env demo test asan stress hosts noepoll \
         mutants bench bench-quick bench-check instructions rock check lint lint-lua lint-c install uninstall \
         clean force

@@ -60,6 +60,9 @@ local function one_after_another(server)
   add("receive", "libcurl, C, nothing decoded", C .. "curl_easy", 10000, receive(bytes))
   add("plain_c", "libcurl and lua-cjson, C", C .. "curl_easy", 8000, decoding)
   add("fetch", "mjtask, fetch", LUA .. "bench/own/fetch.lua", 8000, { own = true })
+  add("fetch_generational", "mjtask, fetch, generational collector",
+    LUA .. "bench/own/fetch.lua", 8000,
+    { own = true, variant = true, env = { COLLECTOR = "generational" } })
   add("luasocket", "luasocket, a connection each", LUA .. "bench/peers/luasocket.lua", 4000,
     { needs = { "luasocket", "lua-cjson" } })
   add("luasocket_kept", "luasocket, kept by a trick", LUA .. "bench/peers/luasocket.lua", 6000,
@@ -222,8 +225,12 @@ local DECODERS = {
   { "dkjson", "dkjson, plain Lua", needs = { "dkjson" }, slower = 12 },
 }
 
+-- A build whose strings are scanned without SSE2: see the Makefile.
+local PORTABLE = ("%s/build/portable/lib/?.so;%s"):format(machine.root, package.cpath)
+
 -- Variants, on the seed alone: what a choice is worth.
-local CHOICES = {
+local VARIANTS = {
+  { "portable", "mjtask's decoder, built without SSE2", own = true, variant = true },
   { "mjtask", "mjtask.decode: checked, with methods", own = true, variant = true },
   { "floor_unsized", "floor, tables that grow as they are filled", floor = true, variant = true },
   { "floor_keys", "floor, keys that are kept between documents", floor = true, variant = true },
@@ -251,7 +258,8 @@ local function decoder_row(server, document, decoder, count, tasks)
     warm = math.max(count // 100, 2), needs = decoder.needs, own = decoder.own,
     floor = decoder.floor, work = tasks, variant = decoder.variant,
     env = { DECODER = decoder[1], DOCUMENT = server:path(document),
-      COLLECTOR = decoder.collector },
+      COLLECTOR = decoder.collector,
+      LUA_CPATH = decoder[1] == "portable" and PORTABLE or nil },
   }
 end
 
@@ -269,7 +277,7 @@ function plan.decoders(server)
       end
     end
     add(DECODERS)
-    if name == "seed" then add(CHOICES) end
+    if name == "seed" then add(VARIANTS) end
     groups[#groups + 1] = {
       key = "decode_" .. name, anchor = "cjson_" .. name, rows = rows, unit = "document",
       timeless = true,
@@ -278,5 +286,25 @@ function plan.decoders(server)
   end
   return groups
 end
+
+-- ---- choices ------------------------------------------------------------------------------------
+
+--- What a choice is worth: the row that has it, and the row that has it not.
+plan.choices = {
+  { "the own decoder, not lua-cjson", "core_seed", "cjson_seed" },
+  { "strings scanned by SSE2, not eight bytes at a time", "core_seed", "portable_seed" },
+  { "tables made as large as they get (on the floor)", "floor_seed", "floor_unsized_seed" },
+  { "keys kept between documents (on the floor)", "floor_keys_seed", "floor_seed" },
+  { "generational collector: decoder", "core_seed_generational", "core_seed" },
+  { "generational collector: floor", "floor_seed_generational", "floor_seed" },
+  { "generational collector: fetch", "fetch_generational", "fetch" },
+  { "a TLS connection kept, not one each", "fetch_tls", "fetch_new" },
+  { "certificates read once, not for each connection (libcurl as it comes in C)", "fetch_bundle",
+    "plain_c_bundle" },
+  { "HTTP/2 over TLS, not 16 connections", "fetch_h2_16", "fetch_tls_16" },
+  { "16 at a time, not one after another", "fetch_16", "fetch" },
+  { "a list of 100, not 100 fetches", "list", "fetch" },
+  { "a list of 100, not 100 fetches 16 at a time", "list", "fetch_16" },
+}
 
 return plan

@@ -7,6 +7,7 @@ local targets = require "bench.targets"
 local report = {}
 
 local MICRO = 1e6
+local PAGED = 1000 -- tasks
 local RESOLUTION = 0.9 -- rows that are closer cannot be told apart on a machine as ours
 
 local function rule(columns)
@@ -123,6 +124,21 @@ local function better(groups, all)
   return table.concat(lines, "\n") .. "\n"
 end
 
+-- CPU with a choice to CPU without it.
+local function choice_table(choices, costs)
+  local rows = {}
+  for n, choice in ipairs(choices) do
+    local what, with, without = table.unpack(choice)
+    local ratio = rounds.ratio(costs, with, without, "cpu")
+    local function cpu(key)
+      return costs[key] and costs[key].cpu and micro(rounds.median(costs[key].cpu)) or "not run"
+    end
+    rows[n] = { what, cpu(with), cpu(without), ratio and ("%.2f"):format(ratio) or "–" }
+  end
+  return "Microseconds of CPU, of rows above and below.\n\n"
+    .. grid({ "choice", "with", "without", "ratio" }, rows)
+end
+
 local function counted_table(groups, all)
   local rows = {}
   for _, group in ipairs(groups) do
@@ -145,10 +161,12 @@ end
 local function growth_table(all)
   local rows = {}
   for n, row in ipairs(all.growth) do
+    local function bytes(what) -- memory comes in pages: of few tasks it says nothing
+      return row.tasks < PAGED and "–" or ("%.0f"):format(row[what])
+    end
     rows[n] = {
       thousands(row.tasks), ("%.3g s"):format(row.interval), micro(row.cpu), thousands(row.looks),
-      ("%d"):format(row.connections), ("%.0f"):format(row.heap), ("%.0f"):format(row.rss),
-      ("%.0f"):format(row.peak),
+      ("%d"):format(row.connections), ("%.0f"):format(row.heap), bytes "rss", bytes "peak",
     }
   end
   return grid({ "tasks", "a look every", "CPU of a look, µs", "looks seen", "connections in all",
@@ -187,7 +205,7 @@ end
 ---@param heading string
 ---@param groups table[]
 ---@param all bench.Results
----@param notes { delays: string, overshoot: string, plot?: string }
+---@param notes { choices: table[], delays: string, overshoot: string, plot?: string }
 ---@return string
 function report.write(heading, groups, all, notes)
   local parts = { heading }
@@ -197,6 +215,7 @@ function report.write(heading, groups, all, notes)
   end
   add("Targets", target_table(all))
   add("Where a peer was better", better(groups, all))
+  add("What choices are worth", choice_table(notes.choices, all.costs))
   for _, group in ipairs(groups) do add(group.title, cost_table(groups, group, all.costs)) end
   add("Instructions and system calls", counted_table(groups, all))
   add("From one task to very many", growth_table(all), notes.plot)

@@ -57,10 +57,24 @@ local function measure(row, scale)
   return { wall = (long.wall - short.wall) / per, cpu = (long.cpu - short.cpu) / per }
 end
 
+-- Runs a row once more and notes what it cost. One that fails is out, but not the others.
+local function note(row, scale, result, tell)
+  if result.missing then return end
+  local ok, cost = pcall(row.measure or measure, row, scale)
+  if ok then
+    table.insert(result.wall, cost.wall)
+    table.insert(result.cpu, cost.cpu)
+  else
+    result.wall, result.cpu, result.failed = nil, nil, true
+    result.missing = "it failed"
+    tell(("%s failed: %s"):format(row.key, cost))
+  end
+end
+
 -- ---- all ----------------------------------------------------------------------------------------
 
 --- Runs all rows of all groups, `count` rounds. Returns by a row's key { wall, cpu: a number of
---- seconds for each round } or { missing = why }. `measure(row, scale)` may be a row's own.
+--- seconds for each round } or { missing = why, failed? }. A row may have a `measure` of its own.
 ---@param groups table[]
 ---@param count integer
 ---@param scale number of a row's count
@@ -78,10 +92,7 @@ function rounds.run(groups, count, scale, tell)
   for round = 1, count do
     for n = 1, #rows do
       local row = rows[(n + round * 7) % #rows + 1] -- each round begins elsewhere
-      local cost = (row.measure or measure)(row, scale)
-      local result = results[row.key]
-      table.insert(result.wall, cost.wall)
-      table.insert(result.cpu, cost.cpu)
+      note(row, scale, results[row.key], tell)
     end
     tell(("round %d of %d"):format(round, count))
   end

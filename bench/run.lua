@@ -27,6 +27,7 @@ local MODES = {
     tries = 1 },
 }
 
+local BUSY = 0.7 -- load average of the last minute
 local COUNTED = { "receive", "plain_c", "fetch" }
 local RESULTS, PLOT, DATA = "bench/RESULTS.md", "bench/growth.svg", "build/bench/growth.dat"
 
@@ -38,6 +39,12 @@ local function load_average()
   return machine.read "/proc/loadavg":match "^%S+ %S+ %S+"
 end
 
+-- Times of a busy machine are nobody's times.
+local function warning(load)
+  if tonumber(load:match "%S+") < BUSY then return "" end
+  return "\n**The machine was busy when this began: the times below say little.**\n"
+end
+
 local function heading(name, mode, started, before)
   return table.concat({
     "# Results\n",
@@ -47,7 +54,7 @@ local function heading(name, mode, started, before)
     "- " .. machine.name(),
     "- " .. table.concat(machine.versions(), ", "),
     ("- load average before and after: %s; %s"):format(before, load_average()),
-    "",
+    warning(before),
   }, "\n")
 end
 
@@ -55,7 +62,7 @@ end
 local function plot(growth)
   local file <close> = assert(io.open(DATA, "w"))
   for _, row in ipairs(growth) do
-    file:write(("%d %.3f %.1f\n"):format(row.tasks, row.cpu * 1e6, row.rss))
+    file:write(("%d %.3f %.1f %.1f\n"):format(row.tasks, row.cpu * 1e6, row.rss, row.heap))
   end
   file:flush()
   if not machine.version "gnuplot" then return nil end
@@ -83,6 +90,15 @@ local function step_aside()
   machine.pin_server(tonumber(pipe:read "l"))
 end
 
+-- The rows that did not do what they should; nil: none.
+local function failed_of(costs)
+  local list = {}
+  for key, cost in pairs(costs) do
+    if cost.failed then list[#list + 1] = key end
+  end
+  return #list > 0 and table.concat(list, ", ") or nil
+end
+
 local function run(name, mode)
   local started, before = os.time(), load_average()
   local groups, all
@@ -96,9 +112,10 @@ local function run(name, mode)
   all.overshoot = overshoot.run(mode.tries)
   local is_full = name == "full"
   return report.write(heading(name, mode, started, before), groups, all, {
+    choices = plan.choices,
     plot = is_full and plot(all.growth) or nil,
     delays = delays.describe(mode.pace), overshoot = overshoot.describe(mode.tries),
-  })
+  }), failed_of(all.costs)
 end
 
 local name = arg[1] or "quick"
@@ -112,12 +129,14 @@ if missing then
 end
 
 step_aside()
-local text = run(name, mode)
-if name ~= "check" then io.write(text) else print "everything ran" end
-for what in name == "check" and text:gmatch "\n| ([^|]* | not run: [^|]*)" or function() end do
-  print(what)
-end
+local text, failed = run(name, mode)
 if name == "full" then
   local file <close> = assert(io.open(RESULTS, "w"))
   assert(file:write(text))
 end
+if name == "check" then
+  for what in text:gmatch "\n| ([^|]* | not run: [^|]*)" do print(what) end
+else
+  io.write(text)
+end
+if failed then error("not everything ran: " .. failed .. " failed", 0) end

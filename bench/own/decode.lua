@@ -3,20 +3,32 @@
 local setting = require "bench.own.setting"
 
 local count = setting.number "COUNT"
-if os.getenv "COLLECTOR" then collectgarbage(setting.text "COLLECTOR") end
 
 local file <close> = assert(io.open(setting.text "DOCUMENT", "rb"))
 local text = file:read "a"
 
+local function same(a, b)
+  if type(a) ~= "table" then return a == b end
+  for key, value in pairs(a) do
+    if not same(value, b[key]) then return false end
+  end
+  for key in pairs(b) do
+    if a[key] == nil then return false end
+  end
+  return true
+end
+
 -- The floor knows the value before it starts.
 local function floor(mode)
-  local module = require "floor"
-  local program = module.compile(require "mjtask.core".decode(text))
+  local module, value = require "floor", require "mjtask.core".decode(text)
+  local program = module.compile(value)
+  assert(same(value, module.push(program, mode)), "the floor builds something else")
   return function() return module.push(program, mode) end
 end
 
 local makers = {
   core = function() return require "mjtask.core".decode end,
+  portable = function() return require "mjtask.core".decode end, -- of another LUA_CPATH
   mjtask = function() return require "mjtask".decode end,
   cjson = function() return require "cjson".decode end,
   dkjson = function() return require "dkjson".decode end,

@@ -3,6 +3,8 @@
 
 local setting = {}
 
+if os.getenv "COLLECTOR" then collectgarbage(os.getenv "COLLECTOR") end
+
 ---@return string
 function setting.text(name)
   return os.getenv(name) or error(name .. " is not set", 2)
