@@ -52,8 +52,8 @@ EMBEDDED  := $(BUILD)/obj/static/open.o $(BUILD)/static/sources.o
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
 ALL_LUA    = $(shell find $(wildcard lua src spec examples bench library) -name '*.lua') \
              $(wildcard bin/mjtask .busted .luacheckrc)
-ALL_C      = $(wildcard src/*.c src/*/*.c examples/*/*.c)
-ALL_H      = $(wildcard src/*.h src/*/*.h)
+ALL_C      = $(wildcard src/*.c src/*/*.c examples/*/*.c bench/c/*.c)
+ALL_H      = $(wildcard src/*.h src/*/*.h bench/c/*.h)
 
 MAKEFLAGS += --no-print-directory
 unexport LUA_PATH_5_4 LUA_CPATH_5_4
@@ -118,9 +118,28 @@ headers:
 	@$(call compile,#include <curl/curl.h>) || \
 	  $(call fail,no headers of libcurl: install libcurl4-openssl-dev$(comma) curl-dev or libcurl-devel)
 
+# What bench/ compares the library with. The linker exports Lua's functions, for lua-cjson.
+PROGRAMS := $(addprefix $(BUILD)/bench/,measure bare curl_easy curl_multi floor.so)
+CLIENT   := bench/c/client.c
+CURLED   := $(CLIENT) bench/c/request.c bench/c/decoder.c
+
+programs: $(PROGRAMS)
+
+$(BUILD)/bench/measure: bench/c/measure.c
+$(BUILD)/bench/bare: bench/c/bare.c $(CLIENT)
+$(BUILD)/bench/curl_easy: bench/c/curl_easy.c $(CURLED)
+$(BUILD)/bench/curl_multi: bench/c/curl_multi.c $(CURLED)
+$(BUILD)/bench/floor.so: bench/c/floor.c
+
+$(BUILD)/bench/%: $(wildcard bench/c/*.h) $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo 'CC $@'
+	$(Q)$(COMPILE) $(LDFLAGS) -o $@ $(filter %.c,$^) \
+	  $(if $(filter %.so,$@),$(SHARED),-Wl$(comma)-E $(LUA_LIBS) $(CURL_LIBS) $(SYSTEM))
+
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 # Debian's names. Another flavour of libcurl's headers is as good.
 PACKAGES      = make gcc libc6-dev pkg-config liblua5.4-dev lua5.4 ca-certificates lua-cjson lua-busted lua-socket \
@@ -137,6 +156,17 @@ deps-lint: ## install what lint needs
 	@if (for t in $(LINT_TOOLS); do command -v $$t >/dev/null || exit; done); then echo 'deps-lint: nothing to do'; \
 	  elif command -v apt-get >/dev/null; then $(call apt,$(LINT_PACKAGES)); \
 	  else echo 'deps-lint: no apt-get here, please install $(LINT_TOOLS)' >&2; exit 1; fi
+
+# What bench/ compares with, and its tools. Debian has lua-http for older Luas; it runs.
+BENCH_PACKAGES = nginx-light openssl util-linux strace valgrind gnuplot-nox curl nodejs lua-cjson lua-dkjson lua-lpeg \
+                 lua-socket lua-sec lua-http lua-cqueues lua-luaossl python3-requests python3-httpx python3-aiohttp
+bench-deps: ## install what bench compares with (apt-get; what is missing is left out there)
+	@missing=; for p in $(BENCH_PACKAGES); do \
+	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q ' ok installed$$' || missing="$$missing $$p"; done; \
+	if command -v node >/dev/null; then missing=$$(echo $$missing | sed 's/\bnodejs\b//'); fi; \
+	if [ -z "$${missing# }" ]; then echo 'bench-deps: nothing to do'; \
+	  elif command -v apt-get >/dev/null; then $(call apt,$$missing); \
+	  else echo "bench-deps: no apt-get here; Debian's names are$$missing" >&2; exit 1; fi
 
 have: headers
 	@$(LUA) -e 'require "cjson"; require "socket"; require "busted"'
@@ -214,6 +244,25 @@ tsan: ## race 16 threads, a state each, under the thread sanitizer (CC, LUA_SRC=
 	  $(TSAN_LUA) $(CURL_LIBS) $(SYSTEM) -lm
 	@$(LUA) spec/tsan.lua build/tsan/host
 
+# The measurements' own modules, beside the library's.
+measured = $(path) LUA_CPATH='$(CURDIR)/$(BUILD)/lib/?.so;$(CURDIR)/$(BUILD)/bench/?.so$(call own,LUA_CPATH);;' \
+           $(LUA)
+
+portable:
+	@$(MAKE) all BUILD=build/portable CPPFLAGS='$(CPPFLAGS) -DDECODE_PORTABLE'
+
+bench: all programs portable ## measure everything against peers, and write bench/RESULTS.md (ten minutes)
+	@$(measured) bench/run.lua full
+
+bench-quick: all programs portable ## the same in two minutes, with less to be trusted; writes nothing
+	@$(measured) bench/run.lua quick
+
+bench-check: all programs portable ## does every measurement run? Its numbers mean nothing
+	@$(measured) bench/run.lua check
+
+instructions: all ## count instructions and system calls of a fetch, against bench/limits.lua
+	@$(measured) bench/instructions.lua
+
 rock: ## install the rock into a scratch tree, and require it from there
 	@rm -rf build/rock && mkdir -p build/rock/checkout
 	@cp -R src lua $(wildcard bin) *.rockspec build/rock/checkout
@@ -229,8 +278,8 @@ rock: ## install the rock into a scratch tree, and require it from there
 # $(call lint,TOOL,COMMAND): silent when clean; a missing tool is a failure too
 lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
        out=$$($(2) 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
-STRICT   = $(MAKE) all static CFLAGS='-O2 -g -Werror'
-ANALYZE  = $(MAKE) all static CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
+STRICT   = $(MAKE) all static programs CFLAGS='-O2 -g -Werror'
+ANALYZE  = $(MAKE) all static programs CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
 EXAMPLES = for file in examples/*/*.c; do gcc -std=c99 $(WARNINGS) -O2 -Werror -fanalyzer $(LUA_CFLAGS) \
            -DWITH_CJSON -c -o /dev/null $$file || exit; done
 CPPCHECK = cppcheck -q --std=c99 --enable=warning,style,performance,portability --inline-suppr \
@@ -255,7 +304,7 @@ lint-c:
 	$(call lint,gcc,$(EXAMPLES))
 	@command -v clang >/dev/null || echo 'not run: clang is not installed'
 	$(if $(shell command -v clang),$(call lint,clang,$(STRICT) CC=clang BUILD=build/clang))
-	$(call lint,cppcheck,$(CPPCHECK) src examples)
+	$(call lint,cppcheck,$(CPPCHECK) src examples bench/c)
 	$(call lint,clang-tidy,$(TIDY) $(ALL_C) -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
 
 
@@ -275,5 +324,6 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all static headers help deps deps-lint have env demo test asan stress hosts noepoll mutants tsan rock \
-        check lint lint-lua lint-c install uninstall clean force
+.PHONY: all static programs portable headers help deps deps-lint bench-deps have env demo test asan stress hosts \
+        noepoll mutants tsan bench bench-quick bench-check instructions rock check lint lint-lua lint-c install \
+        uninstall clean force
