@@ -95,6 +95,16 @@ static void free_parts (Parts *parts) {
   curl_free(parts->port);
 }
 
+static const char not_ascii[] =
+  "has a host that is not plain ASCII: write it as xn--";
+
+static int is_ascii (const char *host) {
+  for (; *host != '\0'; host++) {
+    if (*host <= ' ' || *host > '~' || *host == '%') return 0;
+  }
+  return 1;
+}
+
 static const char *get_parts (CURLU *url, Parts *parts) {
   if (curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0) != CURLUE_OK ||
       curl_url_get(url, CURLUPART_HOST, &parts->host, 0) != CURLUE_OK ||
@@ -156,6 +166,7 @@ static const char *scan_base (const char *text, size_t size) {
 static const char *fill_base (const Parts *parts, UrlBase *base) {
   const size_t room = sizeof base->text, path = trimmed(parts->path);
   if (has_dot_segment(parts->path)) return "has a . or .. in its path";
+  if (!is_ascii(parts->host)) return not_ascii; /* once %ff is decoded */
   base->secure = parts->secure;
   base->loopback = is_loopback(parts->host);
   base->origin = write_origin(parts, base->text, room);
@@ -215,13 +226,6 @@ static const char *escape_image (const char *text, size_t size, char *out) {
   return NULL;
 }
 
-static int is_ascii (const char *host) {
-  for (; *host != '\0'; host++) {
-    if (*host <= ' ' || *host > '~' || *host == '%') return 0;
-  }
-  return 1;
-}
-
 static int has_origin (const Parts *parts, const UrlBase *base) {
   char origin[URL_MAX + 1];
   return write_origin(parts, origin, sizeof origin) == base->origin &&
@@ -235,8 +239,7 @@ const char *url_image (const UrlBase *base, const char *text, size_t size,
   if (fault != NULL) return fault;
   fault = parse(image->text, &parts);
   /* Decoded, and by IDNA made ASCII, it may turn out to be an address. */
-  if (fault == NULL && !is_ascii(parts.host))
-    fault = "has a host that is not plain ASCII: write it as xn--";
+  if (fault == NULL && !is_ascii(parts.host)) fault = not_ascii;
   if (fault == NULL) {
     image->secure = parts.secure;
     image->local = address_is_private_host(parts.host);
