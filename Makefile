@@ -18,6 +18,8 @@ LUAC        = $(call once,LUAC,for l in luac5.4 luac-5.4 luac54 luac; do $$l -v 
                 && echo $$l && exit; done; echo luac5.4)
 LUA_CFLAGS  = $(call once,LUA_CFLAGS,for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --cflags \
                 "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done)
+LUA_LIBS    = $(call once,LUA_LIBS,for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --libs \
+                "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done; echo -llua5.4)
 CURL_CFLAGS = $(call once,CURL_CFLAGS,$(PKG_CONFIG) --cflags libcurl 2>/dev/null || curl-config --cflags 2>/dev/null)
 CURL_LIBS   = $(call once,CURL_LIBS,$(PKG_CONFIG) --libs libcurl 2>/dev/null || curl-config --libs 2>/dev/null \
                 || echo -lcurl)
@@ -38,7 +40,7 @@ LINK    = $(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) $(OBJECTS) $(CURL_LIBS) $(SYSTEM)
 CORE      := $(BUILD)/lib/mjtask/core.so
 OBJECTS   := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/*.c))
 LUA_FILES  = $(shell find lua -name '*.lua')
-ALL_LUA    = $(shell find $(wildcard lua spec examples bench library) -name '*.lua') \
+ALL_LUA    = $(shell find $(wildcard lua spec examples bench library fuzz) -name '*.lua') \
              $(wildcard bin/mjtask .busted .luacheckrc)
 
 MAKEFLAGS += --no-print-directory
@@ -156,6 +158,34 @@ noepoll: ## run the specs with a build for systems without epoll
 	@$(MAKE) BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
 	@$(call suite,build/noepoll)
 
+FUZZERS   = decode headers task url
+FUZZ      = $(MAKE) BUILD=build/fuzz CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer \
+            -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
+SECONDS  ?= 60
+
+fuzz: ## fuzz the core with clang's libFuzzer, SECONDS=60 in all; exits with 1 if it finds anything
+	@fuzz/run --probe
+	@$(FUZZ) $(FUZZERS:%=build/fuzz/%_fuzzer)
+	@fuzz/run $(SECONDS) $(FUZZERS)
+
+PORTABLE := $(BUILD)/obj/decode_portable.o
+
+$(BUILD)/%_fuzzer: $(BUILD)/obj/%_fuzzer.o $(OBJECTS) $(PORTABLE)
+	@echo 'LD $@'
+	$(Q)$(CC) -fsanitize=fuzzer $(CFLAGS) $(LDFLAGS) $^ $(CURL_LIBS) $(LUA_LIBS) $(SYSTEM) -o $@
+
+$(BUILD)/obj/%_fuzzer.o: fuzz/%_fuzzer.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo 'CC $<'
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+# The decoder as it is where there is no SSE2, to be compared with.
+$(PORTABLE): src/decode.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -DDECODE_PORTABLE -Ddecode=decode_portable -MMD -MP -c -o $@ $<
+
+-include $(FUZZERS:%=$(BUILD)/obj/%_fuzzer.d)
+
 rock: ## install the rock into a scratch tree, and require it from there
 	@rm -rf build/rock && mkdir -p build/rock/checkout
 	@cp -R src lua $(wildcard bin) *.rockspec build/rock/checkout
@@ -171,8 +201,8 @@ rock: ## install the rock into a scratch tree, and require it from there
 # $(call lint,TOOL,COMMAND): silent when clean; a missing tool is a failure too
 lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
        out=$$($(2) 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
-STRICT   = $(MAKE) CFLAGS='-O2 -g -Werror'
-ANALYZE  = $(MAKE) CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
+STRICT   = $(MAKE) CFLAGS='-O2 -g -Werror' all fuzz-objects
+ANALYZE  = $(MAKE) CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc all fuzz-objects
 CPPCHECK = cppcheck -q --std=c99 --enable=warning,style,performance,portability --inline-suppr \
            --suppress=missingIncludeSystem --suppress=toomanyconfigs --error-exitcode=1
 # Off: feature macros, snprintf that may cut short, and memchr in a literal are meant.
@@ -184,18 +214,20 @@ lint: lint-lua lint-c ## check the sources: luacheck, luac, clang-format, compil
 
 check: lint test asan stress noepoll rock ## all of the above
 
+fuzz-objects: $(FUZZERS:%=$(BUILD)/obj/%_fuzzer.o)
+
 # luac 5.4.4 crashes when it is given many files at once.
 lint-lua:
 	$(call lint,luacheck,luacheck -q --no-color $(ALL_LUA))
 	$(call lint,$(LUAC),for file in $(ALL_LUA); do $(LUAC) -p $$file || exit; done)
 
 lint-c:
-	$(call lint,clang-format,clang-format --dry-run -Werror src/*.c src/*.h)
+	$(call lint,clang-format,clang-format --dry-run -Werror src/*.c src/*.h fuzz/*.c fuzz/*.h)
 	$(call lint,gcc,$(ANALYZE))
 	@command -v clang >/dev/null || echo 'not run: clang is not installed'
 	$(if $(shell command -v clang),$(call lint,clang,$(STRICT) CC=clang BUILD=build/clang))
-	$(call lint,cppcheck,$(CPPCHECK) src)
-	$(call lint,clang-tidy,$(TIDY) src/*.c -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
+	$(call lint,cppcheck,$(CPPCHECK) src fuzz)
+	$(call lint,clang-tidy,$(TIDY) src/*.c fuzz/*.c -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
 
 
 install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR)
@@ -214,5 +246,5 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all headers help deps deps-lint have env demo test asan stress noepoll rock check \
-        lint lint-lua lint-c install uninstall clean force
+.PHONY: all headers help deps deps-lint have env demo test asan stress noepoll fuzz rock check \
+        lint lint-lua lint-c fuzz-objects install uninstall clean force

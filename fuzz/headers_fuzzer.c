@@ -53,8 +53,8 @@ static void add_key (Headers *headers, unsigned lines, const Text *key) {
 
 static void add_line (Headers *headers, const Text *name, const Text *value) {
   const size_t before = check_lines(headers);
-  const char *fault = headers_add(headers, name->text, name->size, value->text,
-                                  value->size);
+  const char *fault =
+    headers_add(headers, name->text, name->size, value->text, value->size);
   const char *line;
   CHECK(check_lines(headers) == before + (fault == NULL));
   if (fault != NULL) return;

@@ -82,8 +82,9 @@ static inline void find_spans (Spans *spans, const uint8_t *data, size_t size) {
 }
 
 /* Puts `size` bytes in the place of a part of the data; 0: no room. */
-static inline size_t splice (uint8_t *data, size_t old, size_t max, size_t start,
-                             size_t end, const void *bytes, size_t size) {
+static inline size_t splice (uint8_t *data, size_t old, size_t max,
+                             size_t start, size_t end, const void *bytes,
+                             size_t size) {
   if (old - (end - start) + size > max) return 0;
   memmove(data + start + size, data + end, old - end);
   if (size > 0) memcpy(data + start, bytes, size);
@@ -91,43 +92,141 @@ static inline size_t splice (uint8_t *data, size_t old, size_t max, size_t start
 }
 
 static const char *const values[] = {
-  "null", "true", "false", "0", "1", "-1", "2", "3", "21", "22", "23", "24",
-  "30", "200", "404", "500", "1e300", "-0.5", "100", "46", "46.5", "1e15",
-  "9223372036854775807", "18446744073709551616", "\"\"", "\" \"", "\"x\"",
-  "\"0\"", "\"22\"", "\"100%\"", "\"46.5 %\"", "\"-1%\"", "\"1e3\"", "\"SUCCESS\"",
-  "\"FAILURE\"", "\"IN_PROGRESS\"", "\"in progress\"", "\"MODAL\"", "\"CANCEL\"",
-  "\"FINISHED\"", "\"U1\"", "\"v2 \"", "\"\xF0\x9F\x94\x84\"",
-  "\"\xF0\x9F\x94\x84\xEF\xB8\x8F\"", "\"\xEF\xB8\x8F\"",
-  "\"MJ::JOB::upsample::1::x\"", "\"MJ::Job::1\"", "\"MJ::\"", "\"MJ\"",
-  "\"MJ::JOB::reroll::99999999999999999999::SOLO\"", "\"1735030480754475\"",
-  "1735030480754475", "1735030480754475.0", "\"..\"", "\"a/b\"", "\"1,2, 3\"",
-  "[\"1\",2,null]", "\"http://127.0.0.1:1/x?ex=ffffffffffffffff\"",
-  "\"https://u:p@h/a?ex=0&hm=abc#?ex=1\"", "\"http://\xFF\xC0/\"",
-  "\"\\u0000\\n\\u001b[2J\\u202e\\ud83d\"", "\"sk-aB3dE5fG7hI9\"",
-  "\"bad key sk-aB3dE5fG7hI9 https://x/sk-aB3dE5fG7hI9?y\"", "\"quota\"",
-  "\"task_not_found\"", "\"queue is full\"", "\"%s%d%n\"", "\"insufficient\"",
-  "\"do_request_failed\"", "[]", "{}", "[[]]", "[null]", "[{}]", "{\"\":{}}",
-  "{\"url\":\"x\"}", "[{\"url\":null},\"a\",\"a\"]", "{\"name\":1}",
-  "{\"name\":\"\xE2\x9D\xA4\"}", "{\"components\":[{\"label\":\"U1\"}]}",
+  "null",
+  "true",
+  "false",
+  "0",
+  "1",
+  "-1",
+  "2",
+  "3",
+  "21",
+  "22",
+  "23",
+  "24",
+  "30",
+  "200",
+  "404",
+  "500",
+  "1e300",
+  "-0.5",
+  "100",
+  "46",
+  "46.5",
+  "1e15",
+  "9223372036854775807",
+  "18446744073709551616",
+  "\"\"",
+  "\" \"",
+  "\"x\"",
+  "\"0\"",
+  "\"22\"",
+  "\"100%\"",
+  "\"46.5 %\"",
+  "\"-1%\"",
+  "\"1e3\"",
+  "\"SUCCESS\"",
+  "\"FAILURE\"",
+  "\"IN_PROGRESS\"",
+  "\"in progress\"",
+  "\"MODAL\"",
+  "\"CANCEL\"",
+  "\"FINISHED\"",
+  "\"U1\"",
+  "\"v2 \"",
+  "\"\xF0\x9F\x94\x84\"",
+  "\"\xF0\x9F\x94\x84\xEF\xB8\x8F\"",
+  "\"\xEF\xB8\x8F\"",
+  "\"MJ::JOB::upsample::1::x\"",
+  "\"MJ::Job::1\"",
+  "\"MJ::\"",
+  "\"MJ\"",
+  "\"MJ::JOB::reroll::99999999999999999999::SOLO\"",
+  "\"1735030480754475\"",
+  "1735030480754475",
+  "1735030480754475.0",
+  "\"..\"",
+  "\"a/b\"",
+  "\"1,2, 3\"",
+  "[\"1\",2,null]",
+  "\"http://127.0.0.1:1/x?ex=ffffffffffffffff\"",
+  "\"https://u:p@h/a?ex=0&hm=abc#?ex=1\"",
+  "\"http://\xFF\xC0/\"",
+  "\"\\u0000\\n\\u001b[2J\\u202e\\ud83d\"",
+  "\"sk-aB3dE5fG7hI9\"",
+  "\"bad key sk-aB3dE5fG7hI9 https://x/sk-aB3dE5fG7hI9?y\"",
+  "\"quota\"",
+  "\"task_not_found\"",
+  "\"queue is full\"",
+  "\"%s%d%n\"",
+  "\"insufficient\"",
+  "\"do_request_failed\"",
+  "[]",
+  "{}",
+  "[[]]",
+  "[null]",
+  "[{}]",
+  "{\"\":{}}",
+  "{\"url\":\"x\"}",
+  "[{\"url\":null},\"a\",\"a\"]",
+  "{\"name\":1}",
+  "{\"name\":\"\xE2\x9D\xA4\"}",
+  "{\"components\":[{\"label\":\"U1\"}]}",
   "[[{\"custom_id\":\"a\",\"label\":\"U1\"}],[{\"customId\":\"a\"}]]",
-  "{\"components\":{\"components\":{}}}", "{\"message\":\"quota\"}",
-  "{\"status\":\"SUCCESS\",\"imageUrl\":1}", "{\"numberOfQueues\":\"3\"}",
+  "{\"components\":{\"components\":{}}}",
+  "{\"message\":\"quota\"}",
+  "{\"status\":\"SUCCESS\",\"imageUrl\":1}",
+  "{\"numberOfQueues\":\"3\"}",
   "{\"bannedWord\":\"\\n\"}",
 };
 
 static const char *const keys[] = {
-  "id", "status", "progress", "imageUrl", "imageUrls", "image_urls", "image_url",
-  "videoUrl", "videoUrls", "video_urls", "failReason", "description", "message",
-  "msg", "error", "buttons", "components", "customId", "custom_id", "label",
-  "emoji", "name", "url", "code", "data", "result", "properties", "seed",
-  "numberOfQueues", "bannedWord", "path", "timestamp", "outcome", "button",
-  "percent", "images", "expires", "__index", "n", "1",
+  "id",
+  "status",
+  "progress",
+  "imageUrl",
+  "imageUrls",
+  "image_urls",
+  "image_url",
+  "videoUrl",
+  "videoUrls",
+  "video_urls",
+  "failReason",
+  "description",
+  "message",
+  "msg",
+  "error",
+  "buttons",
+  "components",
+  "customId",
+  "custom_id",
+  "label",
+  "emoji",
+  "name",
+  "url",
+  "code",
+  "data",
+  "result",
+  "properties",
+  "seed",
+  "numberOfQueues",
+  "bannedWord",
+  "path",
+  "timestamp",
+  "outcome",
+  "button",
+  "percent",
+  "images",
+  "expires",
+  "__index",
+  "n",
+  "1",
 };
 
 /* Writes something long or deep. */
 static inline size_t write_large (uint8_t *out, unsigned *random) {
-  static const char *const units[] = {"x", "\xE9\xAC\xBC", "\\u202e", "\\n", "%",
-                                      "x?hm=1", "MJ::", "1", "://a@"};
+  static const char *const units[] = {
+    "x", "\xE9\xAC\xBC", "\\u202e", "\\n", "%", "x?hm=1", "MJ::", "1", "://a@"};
   size_t size = 0, i;
   const char *unit;
   switch (next_random(random) % 4) {
@@ -155,7 +254,8 @@ static inline size_t replace (const Spans *spans, uint8_t *data, size_t max,
                               const Span *span, unsigned *random) {
   uint8_t large[2 * LONG];
   const Span *other;
-  const char *text = values[next_random(random) % (sizeof values / sizeof *values)];
+  const char *text =
+    values[next_random(random) % (sizeof values / sizeof *values)];
   size_t size;
   switch (next_random(random) % 8) {
     case 0: size = write_large(large, random); break;
@@ -165,9 +265,7 @@ static inline size_t replace (const Spans *spans, uint8_t *data, size_t max,
       if (size > sizeof large) return 0;
       memcpy(large, data + other->start, size);
       break;
-    default:
-      size = strlen(text);
-      memcpy(large, text, size);
+    default: size = strlen(text); memcpy(large, text, size);
   }
   return splice(data, spans->size, max, span->start, span->end, large, size);
 }
@@ -195,7 +293,8 @@ static inline size_t put_in (const Spans *spans, uint8_t *data, size_t max,
                              const Span *span, unsigned *random) {
   char text[256];
   const char *key = keys[next_random(random) % (sizeof keys / sizeof *keys)];
-  const char *value = values[next_random(random) % (sizeof values / sizeof *values)];
+  const char *value =
+    values[next_random(random) % (sizeof values / sizeof *values)];
   const size_t at = span->start + 1;
   const uint8_t c = data[span->start];
   const int is_empty = at < spans->size && (data[at] == '}' || data[at] == ']');
@@ -219,10 +318,11 @@ static inline size_t rename_key (const Spans *spans, uint8_t *data, size_t max,
 /* Puts the whole document into an envelope or a list. */
 static inline size_t wrap (const Spans *spans, uint8_t *data, size_t max,
                            unsigned *random) {
-  static const char *const heads[] = {"[", "{\"code\":0,\"data\":",
-                                      "{\"code\":\"1\",\"data\":[",
-                                      "{\"data\":", "{\"code\":1,\"result\":"};
-  static const char *const tails[] = {"]", "}", "]}", "}", ",\"properties\":{}}"};
+  static const char *const heads[] = {
+    "[", "{\"code\":0,\"data\":", "{\"code\":\"1\",\"data\":[",
+    "{\"data\":", "{\"code\":1,\"result\":"};
+  static const char *const tails[] = {"]", "}", "]}", "}",
+                                      ",\"properties\":{}}"};
   const size_t which = next_random(random) % 5;
   size_t size = splice(data, spans->size, max, spans->size, spans->size,
                        tails[which], strlen(tails[which]));

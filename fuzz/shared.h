@@ -17,7 +17,7 @@
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size);
 
 /* Ends the process if `condition` does not hold: that is a finding. */
-#define CHECK(condition) \
+#define CHECK(condition)                                                       \
   ((condition) ? (void)0 : fuzz_found(__FILE__, __LINE__, #condition))
 
 static inline void fuzz_found (const char *file, int line, const char *what) {
@@ -33,7 +33,8 @@ typedef struct Memory {
 } Memory;
 
 /* A lua_Alloc whose `ud` is a Memory. To shrink never fails: Lua counts on it. */
-static inline void *fuzz_alloc (void *ud, void *block, size_t old, size_t size) {
+static inline void *fuzz_alloc (void *ud, void *block, size_t old,
+                                size_t size) {
   Memory *memory = ud;
   void *moved;
   if (block == NULL) old = 0; /* else it is a type */

@@ -3,14 +3,15 @@
    more than its share of memory. Knows Lua, and how to lead libFuzzer to the
    lines of Lua that it cannot see.
 
-   An input: a JSON document. */
+   An input: a JSON document. Runs in the folder of the checkout. */
 #include "shared.h"
 
 #include "lualib.h"
 
 #include "json_mutator.h"
 
-#define STEP_LIMIT 20000000 /* instructions of Lua; more is as good as for ever */
+#define STEP_LIMIT                                                             \
+  20000000 /* instructions of Lua; more is as good as for ever */
 
 /* What a document of `size` bytes may take while it is read in a dozen ways. */
 #define MOST(size) (((size_t)32 << 20) + 4000 * (size))
@@ -26,8 +27,8 @@ size_t LLVMFuzzerCustomCrossOver (const uint8_t *a, size_t a_size,
 
 /* libFuzzer counts what is in this section as it counts branches. */
 #define COUNTERS 4096
-__attribute__((section("__libfuzzer_extra_counters"))) static uint8_t
-  lines_seen[COUNTERS];
+__attribute__((
+  section("__libfuzzer_extra_counters"))) static uint8_t lines_seen[COUNTERS];
 
 static Memory memory = {0, 0, SIZE_MAX};
 static char null_of_tests;
@@ -43,7 +44,7 @@ static void on_line (lua_State *L, lua_Debug *ar) {
 }
 
 static lua_State *open_state (void) {
-  static const char path[] = ROOT "/lua/?.lua;" ROOT "/lua/?/init.lua";
+  static const char path[] = "lua/?.lua;lua/?/init.lua";
   lua_State *L = lua_newstate(fuzz_alloc, &memory);
   CHECK(L != NULL);
   luaL_openlibs(L);
@@ -54,7 +55,7 @@ static lua_State *open_state (void) {
   lua_pushcfunction(L, luaopen_mjtask_core);
   lua_setfield(L, -2, "mjtask.core");
   lua_settop(L, 0);
-  if (luaL_loadfile(L, ROOT "/fuzz/task.lua") == LUA_OK) {
+  if (luaL_loadfile(L, "fuzz/task.lua") == LUA_OK) {
     lua_pushlightuserdata(L, &null_of_tests);
     lua_pcall(L, 1, 1, 0);
   }

@@ -4,6 +4,7 @@
 
    An input: a digit that says what it is about, then a base URL; a base URL and a
    path; an id; a base URL and an image's; a proxy. Lines part two of them. */
+#define _GNU_SOURCE /* for inet_aton under -std=c99 */
 #include "shared.h"
 
 #include <strings.h>
@@ -91,9 +92,8 @@ static void check_base (const UrlBase *base, const char *given) {
   CHECK(strcmp(parts.scheme, base->secure ? "https" : "http") == 0);
   CHECK(parts.user == NULL && parts.password == NULL);
   CHECK(parts.query == NULL && parts.fragment == NULL);
-  CHECK(strcmp(parts.path, base->size > base->origin
-                             ? base->text + base->origin
-                             : "/") == 0);
+  CHECK(strcmp(parts.path, base->size > base->origin ? base->text + base->origin
+                                                     : "/") == 0);
   check_address(parts.host, address_is_private_host(parts.host));
   if (base->loopback) CHECK(address_is_private_host(parts.host));
   free_parts(&parts);
