@@ -202,7 +202,7 @@ rock: ## install the rock into a scratch tree, and require it from there
 lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
        out=$$($(2) 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
 STRICT   = $(MAKE) CFLAGS='-O2 -g -Werror' all fuzz-objects
-ANALYZE  = $(MAKE) CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc all fuzz-objects
+ANALYZE  = $(MAKE) CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
 CPPCHECK = cppcheck -q --std=c99 --enable=warning,style,performance,portability --inline-suppr \
            --suppress=missingIncludeSystem --suppress=toomanyconfigs --error-exitcode=1
 # Off: feature macros, snprintf that may cut short, and memchr in a literal are meant.

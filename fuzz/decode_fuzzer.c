@@ -84,16 +84,20 @@ static void check_value (lua_State *L, int levels, unsigned mode) {
   }
 }
 
-/* Are both the same, to the bit of a float and to the order of nothing? */
+static uint64_t bits_of (lua_Number x) {
+  uint64_t bits;
+  memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+
+/* Are both the same, to the bit of a float? */
 static int same (lua_State *L, int a, int b) {
-  lua_Number x, y;
   int equal = 1;
   if (lua_type(L, a) != lua_type(L, b)) return 0;
   if (lua_type(L, a) == LUA_TNUMBER) {
     if (lua_isinteger(L, a) != lua_isinteger(L, b)) return 0;
     if (lua_isinteger(L, a)) return lua_tointeger(L, a) == lua_tointeger(L, b);
-    x = lua_tonumber(L, a), y = lua_tonumber(L, b);
-    return memcmp(&x, &y, sizeof x) == 0;
+    return bits_of(lua_tonumber(L, a)) == bits_of(lua_tonumber(L, b));
   }
   if (lua_type(L, a) != LUA_TTABLE) return lua_rawequal(L, a, b);
   luaL_checkstack(L, 6, NULL);

@@ -35,19 +35,19 @@ typedef struct Memory {
 /* A lua_Alloc whose `ud` is a Memory. To shrink never fails: Lua counts on it. */
 static inline void *fuzz_alloc (void *ud, void *block, size_t old,
                                 size_t size) {
-  Memory *memory = ud;
+  Memory *heap = ud;
   void *moved;
   if (block == NULL) old = 0; /* else it is a type */
   if (size == 0) {
     free(block);
-    memory->used -= old;
+    heap->used -= old;
     return NULL;
   }
-  if (size > old && size - old > memory->limit - memory->used) return NULL;
+  if (size > old && size - old > heap->limit - heap->used) return NULL;
   moved = realloc(block, size);
   CHECK(moved != NULL);
-  memory->used += size - old;
-  if (memory->used > memory->peak) memory->peak = memory->used;
+  heap->used += size - old;
+  if (heap->used > heap->peak) heap->peak = heap->used;
   return moved;
 }
 

@@ -157,12 +157,12 @@ static int is_unreserved (const char *text, size_t size) {
 
 static void run_id (const uint8_t *data, size_t size) {
   UrlBase base;
-  char path[URL_ID_MAX + 32], out[URL_JOINED];
   const Text id = fuzz_copy(data, size);
   const int good = url_is_id(id.text, size);
   CHECK(good == (size >= 1 && size <= 128 && is_unreserved(id.text, size) &&
                  strcmp(id.text, ".") != 0 && strcmp(id.text, "..") != 0));
   if (good) {
+    char path[URL_ID_MAX + 32], out[URL_JOINED];
     CHECK(url_base("http://127.0.0.1:1", 18, &base) == NULL);
     snprintf(path, sizeof path, "/mj/task/%s/fetch", id.text);
     CHECK(url_join(&base, path, strlen(path), out));
