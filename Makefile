@@ -84,7 +84,7 @@ headers:
 
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 # Debian's names. Another flavour of libcurl's headers is as good.
 PACKAGES      = make gcc libc6-dev pkg-config liblua5.4-dev lua5.4 ca-certificates lua-cjson lua-busted lua-socket \
@@ -186,6 +186,11 @@ $(PORTABLE): src/decode.c $(BUILD)/flags
 
 -include $(FUZZERS:%=$(BUILD)/obj/%_fuzzer.d)
 
+DOCUMENTS ?= 100000
+
+differential: all ## compare the decoder with Python's on DOCUMENTS=100000 (SEED=n: others)
+	@$(call paths,$(BUILD)) $(LUA) spec/support/differential.lua $(DOCUMENTS) $(SEED)
+
 rock: ## install the rock into a scratch tree, and require it from there
 	@rm -rf build/rock && mkdir -p build/rock/checkout
 	@cp -R src lua $(wildcard bin) *.rockspec build/rock/checkout
@@ -246,5 +251,5 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all headers help deps deps-lint have env demo test asan stress noepoll fuzz rock check \
-        lint lint-lua lint-c fuzz-objects install uninstall clean force
+.PHONY: all headers help deps deps-lint have env demo test asan stress noepoll fuzz differential rock \
+        check lint lint-lua lint-c fuzz-objects install uninstall clean force
