@@ -20,7 +20,8 @@ local KEPT, STRICT = { null = null }, { null = null, strict = true }
 
 --- Why it cannot be run here; nil if it can.
 function differential.missing()
-  if not os.execute "python3 -c 'import json' 2>/dev/null" then return "python3 is not installed" end
+  if os.execute "python3 -c 'import json' 2>/dev/null" then return nil end
+  return "python3 is not installed"
 end
 
 -- ---- ours, as reference.py writes it ------------------------------------------------------------
@@ -77,46 +78,41 @@ end
 
 -- ---- both ---------------------------------------------------------------------------------------
 
--- The documents of one batch, from `next_document`; in a file, because a pipe has one direction.
-local function write_batch(path, count, next_document)
+-- The reference answers from a file to a pipe: a pipe alone has one direction.
+local function ask(list)
+  local path = os.tmpname()
   local file = assert(io.open(path, "wb"))
-  local list = {}
-  for i = 1, count do
-    list[i] = next_document()
-    file:write(#list[i], "\n", list[i])
-  end
+  for _, json in ipairs(list) do file:write(#json, "\n", json) end
   assert(file:close())
-  return list
+  return assert(io.popen(REFERENCE .. " < " .. path .. "; rm -f " .. path, "r"))
 end
 
-local function compare(list, answers, counts, report)
+--- Compares both on a list of documents; calls `report(json, ours, theirs)` for each that differs.
+--- Adds up in `counts` how many were accepted ("="), replaced ("~") and rejected ("-").
+function differential.compare(list, report, counts)
+  counts = counts or { ["="] = 0, ["~"] = 0, ["-"] = 0 }
+  local answers <close> = ask(list)
   for _, json in ipairs(list) do
-    local size = assert(tonumber(answers:read "l"), "the reference ended too early")
-    local theirs = size > 0 and answers:read(size) or ""
+    local theirs = answers:read(assert(answers:read "n", "the reference ended too early") + 1)
+    theirs = theirs:sub(2) -- less the line end after the number
     local ours = outcome(json)
-    local mark = theirs:sub(1, 1)
-    counts[mark] = (counts[mark] or 0) + 1
+    counts[theirs:sub(1, 1)] = counts[theirs:sub(1, 1)] + 1
     if ours ~= theirs then report(json, ours, theirs) end
   end
+  return counts
 end
 
---- Compares so many documents of both kinds; calls `report(json, ours, theirs)` for each that
---- differs. Returns how many of them were accepted ("="), replaced ("~") and rejected ("-").
+--- Compares so many documents, every other one broken.
 function differential.run(documents, seed, report)
   local good, broken = json_random.new(seed), json_broken.new(seed + 2)
-  local counts, done = {}, 0
-  local function next_document()
-    done = done + 1
-    if done % 2 == 0 then return broken:document() end
-    return (good:document())
+  local counts
+  for done = 0, documents - 1, BATCH do
+    local list = {}
+    for i = 1, math.min(BATCH, documents - done) do
+      list[i] = i % 2 == 0 and broken:document() or (good:document())
+    end
+    counts = differential.compare(list, report, counts)
   end
-  local path = os.tmpname()
-  while done < documents do
-    local list = write_batch(path, math.min(BATCH, documents - done), next_document)
-    local answers <close> = assert(io.popen(REFERENCE .. " < " .. path, "r"))
-    compare(list, answers, counts, report)
-  end
-  os.remove(path)
   return counts
 end
 
@@ -143,7 +139,7 @@ local function main(documents, seed)
     if differences <= 20 then show_difference(json, ours, theirs) end
   end)
   print(("%d documents in %d s: %d accepted, %d with something replaced, %d rejected")
-    :format(documents, os.time() - started, counts["="] or 0, counts["~"] or 0, counts["-"] or 0))
+    :format(documents, os.time() - started, counts["="], counts["~"], counts["-"]))
   print(("%d differences"):format(differences))
   os.exit(differences == 0)
 end

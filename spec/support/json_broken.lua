@@ -72,8 +72,8 @@ local EDGES = {
 local function number(good)
   local kind = good:below(5)
   local sign = good:below(3) == 0 and "-" or ""
-  if kind == 0 then return sign .. good:pick(EDGES) .. (good:below(4) == 0 and digits(good, 3) or "") end
-  if kind == 1 then return sign .. digits(good, 25) end -- leading zeros, too
+  if kind == 0 then return sign .. good:pick(EDGES) end
+  if kind == 1 then return sign .. digits(good, 25) end -- with zeros in front, too
   if kind == 2 then return sign .. good:below(10) .. "." .. digits(good, 40) end
   local mantissa = (1 + good:below(9)) .. "." .. digits(good, 18)
   if kind == 3 then return sign .. mantissa .. "e" .. good:below(660) - 330 end
