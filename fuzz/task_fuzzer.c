@@ -16,6 +16,9 @@
 /* What a document of `size` bytes may take while it is read in a dozen ways. */
 #define MOST(size) (((size_t)32 << 20) + 4000 * (size))
 
+#define FULL ((size_t)16 << 20) /* bytes in the state when it is cleared up, */
+#define EMPTY ((size_t)2 << 20) /* and at most after that */
+
 int luaopen_mjtask_core (lua_State *L);
 
 size_t LLVMFuzzerMutate (uint8_t *data, size_t size, size_t max);
@@ -75,7 +78,10 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size) {
   static lua_State *L; /* stack: the function of task.lua */
   size_t before;
   if (L == NULL) L = open_state();
-  if (memory.used > (size_t)16 << 20) lua_gc(L, LUA_GCCOLLECT);
+  if (memory.used > FULL) {
+    lua_gc(L, LUA_GCCOLLECT);
+    CHECK(memory.used <= EMPTY);
+  }
   before = memory.used;
   memory.limit = before + MOST(size);
   lua_sethook(L, on_line, LUA_MASKLINE | LUA_MASKCOUNT, STEP_LIMIT);
