@@ -23,8 +23,7 @@
    is 56 bytes and there are some in three bytes, and three decoders run. */
 #define MOST(size) (((size_t)2 << 20) + 400 * (size))
 
-#define FULL ((size_t)1 << 20) /* bytes in the state when it is cleared up, */
-#define EMPTY ((size_t)64 << 10) /* and at most after that */
+#define EMPTY ((size_t)64 << 10) /* bytes in a state that was cleared up */
 
 /* decode.c once more, compiled with DECODE_PORTABLE. */
 int decode_portable (lua_State *L, const char *text, size_t size,
@@ -212,16 +211,12 @@ static void run_tight (lua_State *L, Task *task, size_t budget) {
   CHECK(call(L, &known) == LUA_OK); /* still usable */
 }
 
-/* One state for all inputs: what breaks it is found later. Now and then it is
-   cleared up: nothing may be left in it. */
+/* One state for all inputs: what breaks it is found later. */
 static lua_State *state (void) {
   static lua_State *L;
   if (L == NULL) L = lua_newstate(fuzz_alloc, &memory);
   CHECK(L != NULL);
-  if (memory.used > FULL) {
-    lua_gc(L, LUA_GCCOLLECT);
-    CHECK(memory.used <= EMPTY);
-  }
+  fuzz_clear_up(L, &memory, EMPTY);
   return L;
 }
 

@@ -51,6 +51,16 @@ static inline void *fuzz_alloc (void *ud, void *block, size_t old,
   return moved;
 }
 
+/* Every thousandth time collects all that a state can spare: hardly anything is
+   left then, since nothing of an input may stay. */
+static inline void fuzz_clear_up (lua_State *L, const Memory *heap,
+                                  size_t most) {
+  static unsigned turn;
+  if (++turn % 1000 != 0) return;
+  lua_gc(L, LUA_GCCOLLECT);
+  CHECK(heap->used <= most);
+}
+
 /* A part of an input, copied so that to read beyond either end is an error. */
 typedef struct Text {
   char *text; /* NUL after `size` bytes */

@@ -16,8 +16,7 @@
 /* What a document of `size` bytes may take while it is read in a dozen ways. */
 #define MOST(size) (((size_t)32 << 20) + 4000 * (size))
 
-#define FULL ((size_t)16 << 20) /* bytes in the state when it is cleared up, */
-#define EMPTY ((size_t)2 << 20) /* and at most after that */
+#define EMPTY ((size_t)2 << 20) /* bytes in a state that was cleared up */
 
 int luaopen_mjtask_core (lua_State *L);
 
@@ -78,10 +77,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size) {
   static lua_State *L; /* stack: the function of task.lua */
   size_t before;
   if (L == NULL) L = open_state();
-  if (memory.used > FULL) {
-    lua_gc(L, LUA_GCCOLLECT);
-    CHECK(memory.used <= EMPTY);
-  }
+  fuzz_clear_up(L, &memory, EMPTY);
   before = memory.used;
   memory.limit = before + MOST(size);
   lua_sethook(L, on_line, LUA_MASKLINE | LUA_MASKCOUNT, STEP_LIMIT);
