@@ -16,6 +16,7 @@
 #define SHALLOW 4
 #define TIGHT 8
 #define DEEP 0x40
+#define SMALL 0x80
 
 #define STEP 256 /* bytes that a unit of tightness is */
 
@@ -122,6 +123,7 @@ static DecodeOptions options_of (unsigned mode) {
   DecodeOptions options = {DECODE_MAX_SIZE, DECODE_MAX_DEPTH, 0, 0};
   if (mode & DEEP) options.max_depth = INT_MAX;
   if (mode & SHALLOW) options.max_depth = 3;
+  if (mode & SMALL) options.max_size = 16;
   options.strict = (mode & STRICT) != 0;
   options.null_index = mode & KEEP_NULL ? 2 : 0;
   return options;

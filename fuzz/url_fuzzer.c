@@ -71,12 +71,22 @@ static void check_visible (const char *text, size_t size) {
     CHECK(text[i] > ' ' && text[i] <= '~' && text[i] != '\\');
 }
 
-/* An address that any resolver would read so is private to us as well. */
+/* What the kernel would be given for a host is private, too; by whatever rules a
+   resolver reads numbers, and no name. */
 static void check_address (const char *host, int is_private) {
   struct sockaddr_in in = {0};
+  struct sockaddr_in6 in6 = {0};
+  char text[INET6_ADDRSTRLEN + 2];
   in.sin_family = AF_INET;
-  if (inet_aton(host, &in.sin_addr) == 0) return;
-  if (address_is_private((struct sockaddr *)&in, sizeof in)) CHECK(is_private);
+  if (inet_aton(host, &in.sin_addr) != 0 &&
+      address_is_private((struct sockaddr *)&in, sizeof in))
+    CHECK(is_private);
+  if (host[0] != '[' || strlen(host) >= sizeof text) return;
+  snprintf(text, sizeof text, "%.*s", (int)strcspn(host + 1, "]%"), host + 1);
+  in6.sin6_family = AF_INET6;
+  if (inet_pton(AF_INET6, text, &in6.sin6_addr) == 1)
+    CHECK(is_private ==
+          address_is_private((struct sockaddr *)&in6, sizeof in6));
 }
 
 static void check_base (const UrlBase *base, const char *given) {

@@ -32,7 +32,7 @@ end
 
 -- ---- the corpus ---------------------------------------------------------------------------------
 
-local STRICT, KEEP_NULL, SHALLOW, TIGHT, DEEP = 1, 2, 4, 8, 0x40
+local STRICT, KEEP_NULL, SHALLOW, TIGHT, DEEP, SMALL = 1, 2, 4, 8, 0x40, 0x80
 
 describe("the decoder's corpus:", function()
   local null = {}
@@ -44,6 +44,7 @@ describe("the decoder's corpus:", function()
         strict = mode & STRICT ~= 0,
         null = mode & KEEP_NULL ~= 0 and null or nil,
         max_depth = mode & SHALLOW ~= 0 and 3 or mode & DEEP ~= 0 and 1e9 or nil,
+        max_size = mode & SMALL ~= 0 and 16 or nil,
       })
       if message then
         assert.is_nil(value)
@@ -173,6 +174,22 @@ describe("found by the fuzzer:", function()
     end
     local engine = core.engine { url = "https://%61pi.example", auth = "none" }
     assert.equal("https://api.example", engine:base())
+    engine:close()
+  end)
+
+  -- 3https://h, then an image's URL that is 4096 bytes once it is escaped
+  it("an image's URL that is as long as it may be", function()
+    local engine = core.engine { url = "https://h", auth = "none" }
+    local function verdict(url) return select(3, engine:image(url)) end
+    local start = "https://h/"
+    local room = 4096 - #start
+    for _, letter in ipairs { "", "\xE9", "\u{9B3C}" } do
+      local left = room - 3 * #letter
+      assert.is_nil(verdict(start .. letter .. ("x"):rep(left)))
+      assert.is_nil(verdict(start .. ("x"):rep(left) .. letter))
+      assert.matches("longer than 4096", verdict(start .. letter .. ("x"):rep(left + 1)))
+      assert.matches("longer than 4096", verdict(start .. ("x"):rep(left + 1) .. letter))
+    end
     engine:close()
   end)
 

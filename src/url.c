@@ -213,7 +213,7 @@ static const char *escape_image (const char *text, size_t size, char *out) {
     const unsigned char c = (unsigned char)text[i];
     if (c <= ' ' || c == 0x7F) return "has a blank or a control character";
     if (c == '\\') return "has a backslash";
-    if (out > end - 3) return "is longer than 4096 bytes";
+    if (end - out < (c < 0x80 ? 1 : 3)) return "is longer than 4096 bytes";
     if (c < 0x80)
       *out++ = text[i];
     else {
