@@ -7,6 +7,7 @@ PREFIX      ?= /usr/local
 INST_LUADIR ?= $(PREFIX)/share/lua/5.4
 INST_LIBDIR ?= $(PREFIX)/lib/lua/5.4
 INST_BINDIR ?= $(PREFIX)/bin
+OBJCOPY     ?= objcopy
 
 # $(call once,NAME,COMMAND): the command's output, kept from its first use on.
 # Not sooner, so that `make deps demo` finds what `deps` has just installed.
@@ -19,7 +20,7 @@ LUAC        = $(call once,LUAC,for l in luac5.4 luac-5.4 luac54 luac; do $$l -v 
 LUA_CFLAGS  = $(call once,LUA_CFLAGS,for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --cflags \
                 "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done)
 LUA_LIBS    = $(call once,LUA_LIBS,for p in lua5.4 lua-5.4 lua54 lua; do $(PKG_CONFIG) --libs \
-                "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done; echo -llua5.4)
+                "$$p >= 5.4 $$p < 5.5" 2>/dev/null && exit; done)
 CURL_CFLAGS = $(call once,CURL_CFLAGS,$(PKG_CONFIG) --cflags libcurl 2>/dev/null || curl-config --cflags 2>/dev/null)
 CURL_LIBS   = $(call once,CURL_LIBS,$(PKG_CONFIG) --libs libcurl 2>/dev/null || curl-config --libs 2>/dev/null \
                 || echo -lcurl)
@@ -28,20 +29,31 @@ WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wvla -Wstrict-prototypes -Wmiss
 FORTIFY   = $(if $(findstring -fsanitize,$(CFLAGS)),,$(if $(filter -O1 -O2 -O3 -Os -Og,$(CFLAGS)),\
               -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2))
 ifeq ($(shell uname -s),Darwin)
-  SHARED := -bundle -undefined dynamic_lookup
+  SHARED   := -bundle -undefined dynamic_lookup
+  LOCALIZE := : # by ld -r already: what is hidden becomes local there
 else # nodelete: libcurl's resolver threads may outlive lua_close
-  SHARED := -shared -Wl,-z,relro,-z,now,-z,nodelete
-  SYSTEM := -lpthread -ldl
+  SHARED   := -shared -Wl,-z,relro,-z,now,-z,nodelete
+  SYSTEM   := -lpthread -ldl
+  # Without groups: the linker would take another's function of that name for ours.
+  GROUPS   := -Wl,--force-group-allocation
+  LOCALIZE  = $(OBJCOPY) --keep-global-symbol=luaopen_mjtask --keep-global-symbol=luaopen_mjtask_core
 endif
 COMPILE = $(CC) -std=c99 $(WARNINGS) -fPIC -fvisibility=hidden -fstack-protector-strong $(FORTIFY) \
           $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS) $(CFLAGS)
 LINK    = $(CC) $(SHARED) $(CFLAGS) $(LDFLAGS) $(OBJECTS) $(CURL_LIBS) $(SYSTEM)
+# The sanitizers' own library is for who links the program.
+PARTIAL = $(CC) -r -nostdlib $(GROUPS) $(CFLAGS) -fno-sanitize=all \
+          $(if $(findstring -flto,$(CFLAGS)),-flinker-output=nolto-rel)
 
 CORE      := $(BUILD)/lib/mjtask/core.so
+ARCHIVE   := $(BUILD)/static/libmjtask.a
 OBJECTS   := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/*.c))
-LUA_FILES  = $(shell find lua -name '*.lua')
-ALL_LUA    = $(shell find $(wildcard lua spec examples bench library fuzz) -name '*.lua') \
+EMBEDDED  := $(BUILD)/obj/static/open.o $(BUILD)/static/sources.o
+LUA_FILES := $(sort $(shell find lua -name '*.lua'))
+ALL_LUA    = $(shell find $(wildcard lua src spec examples bench library fuzz) -name '*.lua') \
              $(wildcard bin/mjtask .busted .luacheckrc)
+ALL_C      = $(wildcard src/*.c src/*/*.c examples/*/*.c fuzz/*.c)
+ALL_H      = $(wildcard src/*.h src/*/*.h fuzz/*.h)
 
 MAKEFLAGS += --no-print-directory
 unexport LUA_PATH_5_4 LUA_CPATH_5_4
@@ -62,13 +74,37 @@ $(BUILD)/obj/%.o: src/%.c $(BUILD)/flags
 	@echo 'CC $<'
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
--include $(OBJECTS:.o=.d)
+-include $(OBJECTS:.o=.d) $(EMBEDDED:.o=.d)
 
 # Written anew when a flag or the list of files changes, and then all is built
 # anew. What the build needs is looked for only then.
 $(BUILD)/flags: force | $(filter deps,$(MAKECMDGOALS))
 	@mkdir -p $(@D)
 	@echo '$(COMPILE) $(LINK)' | cmp -s - $@ || { $(MAKE) -s headers && echo '$(COMPILE) $(LINK)' > $@; }
+
+static: $(ARCHIVE) ## build build/static/libmjtask.a: all of mjtask for a host in C
+
+# One object, in which only what a host calls is global: our C files share names
+# with half of the world's.
+$(ARCHIVE): $(OBJECTS) $(EMBEDDED)
+	@echo 'AR $@'
+	$(Q)$(PARTIAL) -o $(@D)/mjtask.o $^
+	$(Q)$(LOCALIZE) $(@D)/mjtask.o
+	$(Q)rm -f $@ && $(AR) rcs $@ $(@D)/mjtask.o
+
+$(BUILD)/static/sources.c: src/static/embed.lua $(LUA_FILES) $(BUILD)/static/files
+	@echo 'LUA $@'
+	$(Q)$(LUA) src/static/embed.lua $(LUA_FILES) > $@
+
+$(BUILD)/static/sources.o: $(BUILD)/static/sources.c $(BUILD)/flags
+	@echo 'CC $<'
+	$(Q)$(COMPILE) -Isrc/static -MMD -MP -c -o $@ $<
+
+# Written anew when a Lua file comes or goes.
+$(BUILD)/static/files: force
+	@mkdir -p $(@D)
+	@echo '$(LUA_FILES)' | cmp -s - $@ || echo '$(LUA_FILES)' > $@
+
 
 fail    = { echo "mjtask: $(1) (or run: make deps)" >&2; exit 1; }
 compile = printf '$(1)\n' | $(CC) $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS) -E - >/dev/null 2>&1
@@ -146,7 +182,7 @@ test: all ## run the specs (ARGS="spec/x_spec.lua --filter=y" runs some)
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
 asan: ## run the specs under the address, leak and undefined behaviour sanitizers
-	@$(MAKE) BUILD=build/asan CC=gcc CFLAGS='$(SANITIZE)'
+	@$(MAKE) all static BUILD=build/asan CC=gcc CFLAGS='$(SANITIZE)'
 	@$(call suite,build/asan,LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" \
 	  ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1)
 
@@ -154,12 +190,15 @@ stress: all ## run the specs while the collector works all the time, in both its
 	@$(call suite,$(BUILD),MJTASK_GC=incremental)
 	@$(call suite,$(BUILD),MJTASK_GC=generational)
 
+hosts: all ## run examples/darktable inside darktable-cli, which is too large for the specs
+	@$(call paths,$(BUILD)) $(LUA) spec/support/darktable.lua
+
 noepoll: ## run the specs with a build for systems without epoll
-	@$(MAKE) BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
+	@$(MAKE) all static BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
 	@$(call suite,build/noepoll)
 
 FUZZERS   = decode headers task url
-FUZZ      = $(MAKE) BUILD=build/fuzz CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer \
+FUZZ      = $(MAKE) -s BUILD=build/fuzz CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer \
             -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
 SECONDS  ?= 60
 
@@ -191,6 +230,23 @@ DOCUMENTS ?= 100000
 differential: all ## compare the decoder with Python's on DOCUMENTS=100000 (SEED=n: others)
 	@$(call paths,$(BUILD)) $(LUA) spec/support/differential.lua $(DOCUMENTS) $(SEED)
 
+mutants: all ## remove guards from the sources, one by one, and see that the specs notice
+	@$(LUA) spec/mutants.lua $(ARGS)
+
+# Not instrumented are libcurl, its TLS library and, unless LUA_SRC says where its
+# sources are, Lua: of these the sanitizer sees what they ask of the C library, such
+# as locks and memcpy. So it finds races between accesses of ours, and between ours
+# and such calls of theirs; it does not see two threads meet inside of Lua.
+RACES    = -O1 -g -fno-omit-frame-pointer -fsanitize=thread
+TSAN_LUA = $(if $(LUA_SRC),-I$(LUA_SRC) -DLUA_USE_POSIX $(filter-out %/lua.c %/luac.c,$(wildcard $(LUA_SRC)/*.c)), \
+             $(LUA_CFLAGS) $(LUA_LIBS))
+
+tsan: ## race 16 threads, a state each, under the thread sanitizer (CC, LUA_SRC=DIR)
+	@$(MAKE) static BUILD=build/tsan CFLAGS='$(RACES)'
+	@$(CC) $(RACES) -DSTATIC -o build/tsan/host spec/support/host.c build/tsan/static/libmjtask.a \
+	  $(TSAN_LUA) $(CURL_LIBS) $(SYSTEM) -lm
+	@$(LUA) spec/tsan.lua build/tsan/host
+
 rock: ## install the rock into a scratch tree, and require it from there
 	@rm -rf build/rock && mkdir -p build/rock/checkout
 	@cp -R src lua $(wildcard bin) *.rockspec build/rock/checkout
@@ -206,8 +262,10 @@ rock: ## install the rock into a scratch tree, and require it from there
 # $(call lint,TOOL,COMMAND): silent when clean; a missing tool is a failure too
 lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
        out=$$($(2) 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
-STRICT   = $(MAKE) CFLAGS='-O2 -g -Werror' all fuzz-objects
-ANALYZE  = $(MAKE) CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
+STRICT   = $(MAKE) all static fuzz-objects CFLAGS='-O2 -g -Werror'
+ANALYZE  = $(MAKE) all static CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
+EXAMPLES = for file in examples/*/*.c; do gcc -std=c99 $(WARNINGS) -O2 -Werror -fanalyzer $(LUA_CFLAGS) \
+           -DWITH_CJSON -c -o /dev/null $$file || exit; done
 CPPCHECK = cppcheck -q --std=c99 --enable=warning,style,performance,portability --inline-suppr \
            --suppress=missingIncludeSystem --suppress=toomanyconfigs --error-exitcode=1
 # Off: feature macros, snprintf that may cut short, and memchr in a literal are meant.
@@ -217,7 +275,7 @@ TIDY     = clang-tidy --quiet --warnings-as-errors='*' --checks='-*, bugprone-*,
 
 lint: lint-lua lint-c ## check the sources: luacheck, luac, clang-format, compilers, cppcheck, clang-tidy
 
-check: lint test asan stress noepoll rock ## all of the above
+check: lint test asan stress noepoll tsan rock ## all of the above
 
 fuzz-objects: $(FUZZERS:%=$(BUILD)/obj/%_fuzzer.o)
 
@@ -227,12 +285,13 @@ lint-lua:
 	$(call lint,$(LUAC),for file in $(ALL_LUA); do $(LUAC) -p $$file || exit; done)
 
 lint-c:
-	$(call lint,clang-format,clang-format --dry-run -Werror src/*.c src/*.h fuzz/*.c fuzz/*.h)
+	$(call lint,clang-format,clang-format --dry-run -Werror $(ALL_C) $(ALL_H))
 	$(call lint,gcc,$(ANALYZE))
+	$(call lint,gcc,$(EXAMPLES))
 	@command -v clang >/dev/null || echo 'not run: clang is not installed'
 	$(if $(shell command -v clang),$(call lint,clang,$(STRICT) CC=clang BUILD=build/clang))
-	$(call lint,cppcheck,$(CPPCHECK) src fuzz)
-	$(call lint,clang-tidy,$(TIDY) src/*.c fuzz/*.c -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
+	$(call lint,cppcheck,$(CPPCHECK) src examples fuzz)
+	$(call lint,clang-tidy,$(TIDY) $(ALL_C) -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
 
 
 install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR)
@@ -251,5 +310,5 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all headers help deps deps-lint have env demo test asan stress noepoll fuzz differential rock \
-        check lint lint-lua lint-c fuzz-objects install uninstall clean force
+.PHONY: all static headers help deps deps-lint have env demo test asan stress hosts noepoll fuzz differential \
+        mutants tsan rock check lint lint-lua lint-c fuzz-objects install uninstall clean force

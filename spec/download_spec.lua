@@ -127,6 +127,19 @@ print(len(zlib.decompress(pixels)))
     assert.equal(rights[2], rights[1])
   end)
 
+  -- A film has no end mark: the end of the connection could be a cut.
+  it("of a film needs a length, or chunks", function()
+    for _, fault in ipairs { "until_close", "until_close_short" } do
+      p:set { image = { fault = fault } }
+      local err = fails_with("not_image", mj:download(picture("a.mp4"), target))
+      assert.equal("the end of the film cannot be told from a cut", err.message)
+      assert.same({}, listing())
+    end
+    p:set { image = { fault = "chunked" } }
+    assert(mj:download(picture("a.mp4"), target))
+    assert.equal((pictures.of "a.mp4"), read(target))
+  end)
+
   it("comes in any framing", function()
     for n, fault in ipairs { "chunked", "until_close", "bytewise", "close", "okclose", "okrst" } do
       p:set { image = fault == "bytewise" and { fault = "drip", every = 0, bytes = 7 } or fault }

@@ -67,6 +67,19 @@ describe("the README", function()
     assert.is_truthy(printed:find("1735030480754475\thttps://", 1, true))
   end)
 
+  it("takes its pieces of hosts from the examples", function()
+    local function trimmed(text) return (("\n" .. text):gsub("\n[ \t]+", "\n")) end
+    local pipe <close> = assert(io.popen "cat examples/*.lua examples/*/*.lua")
+    local examples = trimmed(pipe:read("a"))
+    local section = assert(read("README.md"):match "\n## Hosts\n(.-)\n## ")
+    local count = 0
+    for piece in section:gmatch "```%l*\n(.-)```" do
+      assert.is_truthy(examples:find(trimmed(piece), 1, true), piece)
+      count = count + 1
+    end
+    assert.equal(4, count)
+  end)
+
   it("has an example of a callback that runs", function()
     local printed, ok = run(CLIENT .. code "Callbacks and event loops")
     assert.is_true(ok, printed)

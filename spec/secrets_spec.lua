@@ -199,6 +199,19 @@ describe("the key", function()
       end
     end)
 
+    it("the error where a failure's reason is cut in the middle of it", function()
+      local mj <close> = client {}
+      for length = 500 - #KEY - 2, 501 do
+        p:set { script = { { status = 200, type = JSON,
+          body = ('{"id":"%s","status":"FAILURE","failReason":"%s%s"}')
+            :format(ID, ("x"):rep(length), KEY) } } }
+        local _, err = mj:wait(ID)
+        assert.equal("failed", err.kind)
+        err.task = nil -- the task is the server's data, as it is
+        has_no_key_inside(err)
+      end
+    end)
+
     it("the error where the excerpt of a page cuts it", function()
       for length = 60, 140 do
         has_no_key_inside(failure { status = 500, type = "text/plain",

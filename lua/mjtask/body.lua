@@ -10,10 +10,20 @@ local encoder -- our own: options of the shared instance are anybody's
 
 local function get_encoder()
   if not encoder then
-    encoder = require "cjson".new()
+    local ok, cjson = pcall(require, "cjson")
+    if not ok then
+      local reason = tostring(cjson):match("^[^\n]*"):gsub(":$", "") -- then all the places follow
+      error("submits and presses need lua-cjson: " .. reason, 0)
+    end
+    encoder = cjson.new()
     encoder.encode_keep_buffer(false) -- a picture of megabytes need not stay
   end
   return encoder
+end
+
+--- Raises if there is no lua-cjson, before anything is sent that would be in vain.
+function body.ready()
+  get_encoder()
 end
 
 local check_value

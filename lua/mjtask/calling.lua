@@ -36,6 +36,17 @@ function calling.ended(reason)
   return errors.new(reason, reasons[reason])
 end
 
+-- In place of one for which there is no memory.
+local spare = { aborted = calling.ended "aborted", closed = calling.ended "closed" }
+
+--- The error that tells an end to a callback, which has to be called in any case: what `make(...)`
+--- gives, or one that knows only the reason.
+---@param reason "aborted"|"closed"
+function calling.ended_at_least(reason, make, ...)
+  local ok, err = pcall(make, ...)
+  return ok and err or spare[reason]
+end
+
 --- The results of an operation as a call gives them: one that was ended from outside knows only the
 --- reason.
 ---@param call mjtask.Call
@@ -70,9 +81,12 @@ end
 --- Ends the call; `done` is told `aborted` by the next step. One that has ended stays as it is.
 function handle_methods:cancel()
   check_handle(self)
-  self.operation.abandoned = not self.operation.ended
-  self.operation:cancel "aborted"
-  self.operation.schedule:tell_host()
+  local operation = self.operation
+  operation.schedule.brace()
+  if operation.ended then return end
+  operation.abandoned = true
+  operation:cancel "aborted"
+  operation.schedule:tell_host()
 end
 
 --- Has `done` been called?
@@ -84,22 +98,31 @@ end
 
 handle_mt.__close = handle_methods.cancel
 
+local function error_of(call, reason)
+  return retry.complete(call, calling.ended(reason))
+end
+
+-- Calls `done`. Whatever fails before for lack of memory, it is called.
+local function tell(handle)
+  local operation, call, done = handle.operation, handle.call, handle.callback
+  local value, err = operation:outcome()
+  if value == nil and not errors.is(err) then
+    local reason = operation.reason or "aborted"
+    err = calling.ended_at_least(reason, error_of, call, reason)
+  end
+  handle.told, handle.call, handle.callback = true, false, false
+  if err == nil then done(value) else done(value, err) end
+  if operation.failed then error(operation.problem, 0) end
+end
+
 -- Nobody has to hold the handle: the schedule holds the operation until it has ended.
 local function call_back(call, done, job, ...)
   local schedule = call.schedule
-  local handle = setmetatable({ operation = nil, told = false }, handle_mt)
-  handle.operation = start(call, function(operation, ...)
-    local fault = operation.fault
-    local value, err = ...
-    if fault ~= nil then
-      schedule:deliver(false, error, fault, 0)
-      value, err = nil, "aborted"
-    end
-    schedule:deliver(false, function(...)
-      handle.told = true
-      return done(...)
-    end, calling.results(call, value, err))
-  end, job, ...)
+  local handle = setmetatable({
+    operation = false, call = call, callback = done, told = false,
+  }, handle_mt)
+  local delivery = schedule.delivery(false, tell, handle) -- made now: it must not fail when due
+  handle.operation = start(call, function() schedule:post(delivery) end, job, ...)
   schedule:tell_host()
   return handle
 end
@@ -110,8 +133,9 @@ end
 local function abandon(guard)
   local operation = guard.operation
   if not operation then return end -- closed before
-  guard.operation = nil
-  operation.conclude, operation.abandoned, operation.parked = nil, true, false
+  operation.schedule.brace()
+  guard.operation = false
+  operation.conclude, operation.abandoned, operation.parked = false, true, false
   operation:cancel "aborted"
   operation.schedule:tell_host()
 end
@@ -124,33 +148,41 @@ local function park(call, loop, thread, job, ...)
   local function wake()
     if seat.parked and seat.thread then loop.wake(seat.thread) end
   end
-  local operation = start(call, function() schedule:deliver(false, wake) end, job, ...)
-  operation.parked = true
-  local _ <close> = setmetatable({ operation = operation }, guard_mt)
+  local delivery = schedule.delivery(false, wake)
+  local guard <close> = setmetatable({ operation = false }, guard_mt)
+  local operation = start(call, function() schedule:post(delivery) end, job, ...)
+  operation.parked, guard.operation = true, operation
   schedule:tell_host()
   while not operation.ended do
     seat.parked = true
     loop.park()
     seat.parked = false
   end
-  if operation.problem then error(operation.problem[1], 0) end
-  if operation.fault ~= nil then error(operation.fault, 0) end
-  return calling.results(call, table.unpack(operation.results, 1, operation.results.n))
+  if operation.failed then error(operation.problem, 0) end
+  return calling.results(call, operation:outcome())
 end
 
 -- ---- all three ----------------------------------------------------------------------------------
 
+-- The coroutine that may be parked, if there is one. Not one that cannot yield just now, in a
+-- callback or a finalizer; unless this loop's way to park does not yield, and it is none of ours.
+local function parkable(client)
+  local loop = client.loop
+  if not loop then return nil end
+  if coroutine.isyieldable() or loop.unyielding and not client.schedule.nested then
+    return loop.current()
+  end
+end
+
 --- Runs `job(call, ...)` as an operation. With `done` it returns a handle at once; else what the
---- job returns, in a coroutine of the client's loop by parking that. A coroutine that cannot yield
---- just now (in a callback or a finalizer) blocks.
+--- job returns, in a coroutine of the client's loop by parking that.
 ---@param call mjtask.Call
 ---@param done? fun(value: any, err: mjtask.Error?)
 function calling.run(call, done, job, ...)
   if done then return call_back(call, done, job, ...) end
-  local loop = call.client.loop
-  local thread = loop and coroutine.isyieldable() and loop.current()
-  if thread then return park(call, loop, thread, job, ...) end
-  return calling.results(call, call.schedule:await(start(call, nil, job, ...)))
+  local thread = parkable(call.client)
+  if thread then return park(call, call.client.loop, thread, job, ...) end
+  return calling.results(call, call.schedule:await(start(call, false, job, ...)))
 end
 
 return calling

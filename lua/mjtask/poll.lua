@@ -98,6 +98,12 @@ local function is_stalled(self, place)
   return stall and self.call.schedule.now() - self.changed_at[place] >= stall
 end
 
+-- Has the server put off all requests until the time is over?
+local function is_held_up(self, place, err)
+  return err.kind == "rate_limited"
+    and self.call.client.pace.paused_until >= self.deadline[place]
+end
+
 --- Takes in what a look brought: a task, or an error. Returns true if the wait is over, and its
 --- result or its error.
 function book_methods:judge(place, task, err, hinted)
@@ -105,7 +111,7 @@ function book_methods:judge(place, task, err, hinted)
     local failures = self.failures[place] + 1
     self.failures[place] = failures
     local over = not err.retryable or failures >= FAILURES
-      or self.call.schedule.now() >= self.deadline[place]
+      or self.call.schedule.now() >= self.deadline[place] or is_held_up(self, place, err)
     return over, nil, err
   end
   note(self, place, task, hinted)
@@ -114,7 +120,7 @@ function book_methods:judge(place, task, err, hinted)
   if outcome then return true, nil, tasks.failure(task) end
   if is_stalled(self, place) then
     return true, nil, errors.new("stalled", ("nothing has changed for %g s")
-      :format(self.call.settings.stall))
+      :format(self.call.settings.stall), { task = task })
   end
   return false
 end

@@ -5,6 +5,7 @@ local uv = require "luv"
 local luv = {}
 
 local started = setmetatable({}, { __mode = "k" }) -- coroutines of go
+local stopped = {} -- handles of clients that are gone, to be closed
 
 --- Told of the errors of `go` and of callbacks: luv itself would end the process.
 ---@param message any
@@ -27,6 +28,15 @@ function luv.go(fn, ...)
   return thread
 end
 
+-- To be called while the loop runs, which finishes it: luv before 1.45 crashes if the state ends
+-- with a handle that is closing.
+local function close_stopped()
+  while #stopped > 0 do
+    local poll = table.remove(stopped)
+    if not poll:is_closing() then poll:close() end
+  end
+end
+
 --- What the `loop` option takes.
 function luv.loop()
   return function(client)
@@ -35,6 +45,7 @@ function luv.loop()
     local held = { client = nil } -- while it is busy
     local parked = {}
     poll:start("r", function()
+      close_stopped()
       local ok, err = true, nil
       if weak.client then ok, err = pcall(weak.client.step, weak.client, 0) end
       if not ok then luv.on_error(err) end
@@ -43,13 +54,13 @@ function luv.loop()
     return {
       current = function()
         local thread = coroutine.running()
-        return started[thread] and thread
+        return started[thread] and not poll:is_closing() and thread
       end,
       park = function()
         local thread = coroutine.running()
+        local _ <close> = setmetatable({}, { __close = function() parked[thread] = nil end })
         parked[thread] = true -- luv holds no coroutines
         coroutine.yield()
-        parked[thread] = nil
       end,
       wake = function(thread)
         if parked[thread] and coroutine.status(thread) == "suspended" then resume(thread) end
@@ -59,8 +70,9 @@ function luv.loop()
         if on then poll:ref() else poll:unref() end
       end,
       detach = function()
+        if poll:is_closing() then return end -- by somebody else, with all there are
         poll:stop()
-        poll:close()
+        stopped[#stopped + 1] = poll
       end,
     }
   end
