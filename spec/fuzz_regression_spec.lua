@@ -175,17 +175,34 @@ describe("found by the fuzzer:", function()
 
   local function as_is(text) return text end
 
-  -- 0http://12localhos%ffj//
-  it("a base URL whose host is a byte beyond ASCII, once it is decoded", function()
+  -- 0http://12localhos%ffj//, whose host was a byte beyond ASCII; 0http://10.0%31, which was 10.01
+  -- when it was kept, and 10.0.0.1 when it was used
+  it("a base URL whose host is another once it is decoded", function()
     for _, url in ipairs {
-      "http://12localhos%ffj//", "https://%ff", "https://%e4%bd%a0.example", "https://a%7f.example",
+      "http://12localhos%ffj//", "http://10.0%31", "https://%ff", "https://%e4%bd%a0.example",
+      "https://a%7f.example", "http://127.%31", "http:///127.%31", "http://127.0.0.1%2e:80/mj",
+      "http://[fe80::1%25eth0]/", "https://%61pi.example",
     } do
       local fine, message = pcall(core.engine, { url = url, auth = "none", allow_http = true })
       assert.is_false(fine, url)
-      assert.matches("^url ", message)
+      assert.matches("^url %a", message)
     end
-    local engine = core.engine { url = "https://%61pi.example", auth = "none" }
-    assert.equal("https://api.example", engine:base())
+    local engine = core.engine { url = "https://api.example/%61%2fb", auth = "none" }
+    assert.equal("https://api.example/%61%2fb", engine:base())
+    engine:close()
+  end)
+
+  -- 0http:/localh%ff./://
+  it("one slash, and two of them later on", function()
+    local engine = core.engine { url = "https://h", auth = "none" }
+    for _, url in ipairs {
+      "http:/localhost/://", "http:localhost/://", "http:/127.0.0.1/http://x",
+    } do
+      local fine, message = pcall(core.engine, { url = url, auth = "none" })
+      assert.is_false(fine, url)
+      assert.matches("^url has no http://", message)
+      assert.matches("^has no http://", select(3, engine:image(url)))
+    end
     engine:close()
   end)
 

@@ -95,16 +95,6 @@ static void free_parts (Parts *parts) {
   curl_free(parts->port);
 }
 
-static const char not_ascii[] =
-  "has a host that is not plain ASCII: write it as xn--";
-
-static int is_ascii (const char *host) {
-  for (; *host != '\0'; host++) {
-    if (*host <= ' ' || *host > '~' || *host == '%') return 0;
-  }
-  return 1;
-}
-
 static const char *get_parts (CURLU *url, Parts *parts) {
   if (curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0) != CURLUE_OK ||
       curl_url_get(url, CURLUPART_HOST, &parts->host, 0) != CURLUE_OK ||
@@ -124,7 +114,8 @@ static const char *get_parts (CURLU *url, Parts *parts) {
 static const char *parse (const char *text, Parts *parts) {
   CURLU *url;
   const char *fault;
-  if (strstr(text, "://") == NULL) return "has no http:// or https://";
+  if (strncmp(text + strcspn(text, ":"), "://", 3) != 0)
+    return "has no http:// or https://";
   url = curl_url();
   if (url == NULL) return "cannot be checked: out of memory";
   if (curl_url_set(url, CURLUPART_URL, text,
@@ -163,10 +154,17 @@ static const char *scan_base (const char *text, size_t size) {
   return NULL;
 }
 
+/* Decoded, 10.0%31 is 10.01, which is another address when it is read again;
+   %ff is no name; and a zone would be lost. */
+static int has_escaped_host (const char *text) {
+  const char *host = strchr(text, ':') + 1;
+  host += strspn(host, "/");
+  return memchr(host, '%', strcspn(host, "/")) != NULL;
+}
+
 static const char *fill_base (const Parts *parts, UrlBase *base) {
   const size_t room = sizeof base->text, path = trimmed(parts->path);
   if (has_dot_segment(parts->path)) return "has a . or .. in its path";
-  if (!is_ascii(parts->host)) return not_ascii; /* once %ff is decoded */
   base->secure = parts->secure;
   base->loopback = is_loopback(parts->host);
   base->origin = write_origin(parts, base->text, room);
@@ -185,6 +183,8 @@ const char *url_base (const char *text, size_t size, UrlBase *base) {
   memcpy(copy, text, size);
   copy[size] = '\0';
   fault = parse(copy, &parts);
+  if (fault == NULL && has_escaped_host(copy))
+    fault = "has an escape in its host";
   if (fault == NULL) fault = fill_base(&parts, base);
   free_parts(&parts);
   return fault;
@@ -226,6 +226,13 @@ static const char *escape_image (const char *text, size_t size, char *out) {
   return NULL;
 }
 
+static int is_ascii (const char *host) {
+  for (; *host != '\0'; host++) {
+    if (*host <= ' ' || *host > '~' || *host == '%') return 0;
+  }
+  return 1;
+}
+
 static int has_origin (const Parts *parts, const UrlBase *base) {
   char origin[URL_MAX + 1];
   return write_origin(parts, origin, sizeof origin) == base->origin &&
@@ -239,7 +246,8 @@ const char *url_image (const UrlBase *base, const char *text, size_t size,
   if (fault != NULL) return fault;
   fault = parse(image->text, &parts);
   /* Decoded, and by IDNA made ASCII, it may turn out to be an address. */
-  if (fault == NULL && !is_ascii(parts.host)) fault = not_ascii;
+  if (fault == NULL && !is_ascii(parts.host))
+    fault = "has a host that is not plain ASCII: write it as xn--";
   if (fault == NULL) {
     image->secure = parts.secure;
     image->local = address_is_private_host(parts.host);
