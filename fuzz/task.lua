@@ -57,9 +57,10 @@ local function check_error(err, kinds)
   check(type(err.retryable) == "boolean", "an error says whether it is retryable")
   check(err.code == nil or math.type(err.code) == "integer", "a code is an integer")
   err.message = redact(err.message) -- as retry.complete does
-  check(not err.message:find(KEY, 1, true), "a message does not show the key")
+  if type(err.id) == "string" then err.id = redact(err.id) end
   check_text(err.message)
   check_text(tostring(err))
+  check(not tostring(err):find(KEY, 1, true), "an error does not show the key")
 end
 
 -- A result or an error, and not both.
@@ -188,8 +189,8 @@ local function check_answers(json, options)
   check(read(answer.cancelled) ~= false, "cancelled or not")
   local seed = read(answer.seed)
   check(seed == nil or core.id(seed) == seed, "a seed is a word")
-  read(answer.image and function(_, given, ...)
-    return answer.image(decoded(), given or { status = 200 }, ...)
+  read(function(body, given, ...)
+    return answer.image(body, given or { status = 200 }, ...)
   end, URL)
 end
 
