@@ -71,16 +71,32 @@ static void check_visible (const char *text, size_t size) {
     CHECK(text[i] > ' ' && text[i] <= '~' && text[i] != '\\');
 }
 
-/* What the kernel would be given for a host is private, too; by whatever rules a
-   resolver reads numbers, and no name. */
-static void check_address (const char *host, int is_private) {
+/* Those that nobody has to look up. */
+static int is_well_known (const struct in_addr *address) {
+  const uint32_t ip = ntohl(address->s_addr), first = ip >> 24;
+  return first == 0 || first == 10 || first == 127 || first >= 224 ||
+         ip >> 16 == 0xA9FE || ip >> 16 == 0xC0A8;
+}
+
+/* What a resolver may make of a host that is numbers is private, too, with a dot
+   at its end and without. */
+static void check_numbers (const char *host, int is_private) {
   struct sockaddr_in in = {0};
-  struct sockaddr_in6 in6 = {0};
-  char text[INET6_ADDRSTRLEN + 2];
+  Text name = fuzz_copy((const uint8_t *)host, strlen(host));
   in.sin_family = AF_INET;
-  if (inet_aton(host, &in.sin_addr) != 0 &&
-      address_is_private((struct sockaddr *)&in, sizeof in))
+  if (name.size > 0 && name.text[name.size - 1] == '.')
+    name.text[name.size - 1] = '\0';
+  if (inet_aton(name.text, &in.sin_addr) != 0 &&
+      (is_well_known(&in.sin_addr) ||
+       address_is_private((struct sockaddr *)&in, sizeof in)))
     CHECK(is_private);
+  free(name.text);
+}
+
+static void check_address (const char *host, int is_private) {
+  struct sockaddr_in6 in6 = {0};
+  char text[INET6_ADDRSTRLEN];
+  check_numbers(host, is_private);
   if (host[0] != '[' || strlen(host) >= sizeof text) return;
   snprintf(text, sizeof text, "%.*s", (int)strcspn(host + 1, "]%"), host + 1);
   in6.sin6_family = AF_INET6;
@@ -90,13 +106,14 @@ static void check_address (const char *host, int is_private) {
 }
 
 static void check_base (const UrlBase *base, const char *given) {
-  Parts parts, before;
+  Parts parts, plain, before;
   check_visible(base->text, base->size);
   CHECK(base->size <= URL_MAX && base->origin <= base->size);
   CHECK(strpbrk(base->text, "?#@") == NULL);
   CHECK(base->size == base->origin || base->text[base->origin] == '/');
   CHECK(base->text[base->size - 1] != '/');
   CHECK(parse(base->text, CURLU_PATH_AS_IS, &parts));
+  CHECK(parse(base->text, 0, &plain)); /* without dots, if there were any */
   CHECK(parse(given, CURLU_PATH_AS_IS, &before));
   CHECK(same_origin(&parts, &before));
   CHECK(strcmp(parts.scheme, base->secure ? "https" : "http") == 0);
@@ -104,9 +121,11 @@ static void check_base (const UrlBase *base, const char *given) {
   CHECK(parts.query == NULL && parts.fragment == NULL);
   CHECK(strcmp(parts.path, base->size > base->origin ? base->text + base->origin
                                                      : "/") == 0);
+  CHECK(strcmp(parts.path, plain.path) == 0);
   check_address(parts.host, address_is_private_host(parts.host));
   if (base->loopback) CHECK(address_is_private_host(parts.host));
   free_parts(&parts);
+  free_parts(&plain);
   free_parts(&before);
 }
 
