@@ -53,6 +53,7 @@ after_each(function()
   if not mj.closed then timed.nothing_left(mj) end
   mj:close()
   timed.nothing_left(mj)
+  p:connections() -- so that what was sent arrives now, and not in the next one's log
   mj = nil
 end)
 
@@ -204,7 +205,9 @@ describe("fetch_many", function()
 
       it("takes a thousand", function()
         local COUNT = os.getenv "MJTASK_GC" and 200 or 1000
-        local ids = many(COUNT, { '{"id":"{id}","status":"SUCCESS"}' })
+        local ids = p:tasks(timed.ids(COUNT, 5000), { life = {
+          '{"id":"{id}","status":"SUCCESS"}',
+        } })
         local tasks, failed = mj:fetch_many(ids)
         assert.same({}, failed)
         for _, id in ipairs(ids) do assert.equal(id, tasks[id].id) end
@@ -215,7 +218,10 @@ describe("fetch_many", function()
           assert.equal(0, #singles)
         else
           assert.equal(1, #lists)
-          assert.equal(COUNT, #singles)
+          local asked, own = 0, {} -- what the test before had sent may come late
+          for _, id in ipairs(ids) do own["/mj/task/" .. id .. "/fetch"] = true end
+          for _, request in ipairs(singles) do asked = asked + (own[request.path] and 1 or 0) end
+          assert.equal(COUNT, asked)
         end
         assert(p:connections() <= 16, p:connections())
       end)

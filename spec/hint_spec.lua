@@ -65,6 +65,7 @@ end)
 after_each(function()
   mj:close()
   timed.nothing_left(mj)
+  p:connections() -- so that what was sent arrives now, and not in the next one's log
   mj = nil
 end)
 
@@ -146,7 +147,8 @@ describe("a hint", function()
 
   it("while a failed look waits for its next try changes nothing of that", function()
     local ended = waiting({ drawing(0), DONE }, { interval = 100, retries = 2 })
-    p:task(ID, { life = { DONE }, script = { { status = 503, headers = { ["Retry-After"] = "9" } } } })
+    local later = { status = 503, headers = { ["Retry-After"] = "9" } }
+    p:task(ID, { life = { DONE }, script = { later } })
     at(20)
     mj:hint(ID)
     at(21)
@@ -288,7 +290,7 @@ describe("a hint to a watch", function()
   end
 
   it("is a look at that task alone, if the others are not due for long", function()
-    local watcher <close> = watching(50)
+    local _ <close> = watching(50)
     at(5)
     mj:hint(ids[7])
     at(5)
@@ -297,7 +299,7 @@ describe("a hint to a watch", function()
   end)
 
   it("takes along what is due soon", function()
-    local watcher <close> = watching(50, { interval = 10, max_interval = 10 })
+    local _ <close> = watching(50, { interval = 10, max_interval = 10 })
     at(6)
     mj:hint(ids[7])
     at(6)
@@ -309,7 +311,7 @@ describe("a hint to a watch", function()
   end)
 
   it("for many is a few lists", function()
-    local watcher <close> = watching(250)
+    local _ <close> = watching(250)
     at(5)
     for _ = 1, 4 do
       for n = 1, 240 do mj:hint(ids[n]) end
@@ -320,7 +322,7 @@ describe("a hint to a watch", function()
   end)
 
   it("comes with a second between two looks at that task", function()
-    local watcher <close> = watching(5)
+    local _ <close> = watching(5)
     for n = 0, 99 do
       at(n / 10)
       mj:hint(ids[1])
@@ -331,7 +333,7 @@ describe("a hint to a watch", function()
 
   it("while a look is under way is one more, a second later", function()
     ids = p:tasks(timed.ids(3), { life = { '{"id":"{id}","status":"IN_PROGRESS"}' } })
-    local watcher <close> = mj:watch(ids, { interval = 100 })
+    local _ <close> = mj:watch(ids, { interval = 100 })
     assert.equal(1, mj.schedule.inflight)
     mj:hint(ids[2])
     at(60)
@@ -498,8 +500,9 @@ describe("a hook", function()
     waiting { drawing(0) }
     at(5)
     for _, text in ipairs {
-      "", "null", "[]", "{}", "<html>", '{"id":null,"status":"SUCCESS"}', body:format(ID, "x", ""):sub(2),
-      body:format(OTHER, "SUCCESS", "100%"), '{"id":"a/b","status":"SUCCESS"}',
+      "", "null", "[]", "{}", "<html>", body:format(ID, "x", ""):sub(2),
+      '{"id":null,"status":"SUCCESS"}', '{"id":"a/b","status":"SUCCESS"}',
+      body:format(OTHER, "SUCCESS", "100%"),
     } do
       local task = mjtask.decode(text)
       if task then mj:hint(task) end

@@ -53,6 +53,7 @@ after_each(function()
   if not mj.closed then timed.nothing_left(mj) end
   mj:close()
   timed.nothing_left(mj)
+  p:connections() -- so that what was sent arrives now, and not in the next one's log
   mj = nil
 end)
 

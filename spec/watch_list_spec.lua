@@ -56,6 +56,7 @@ end)
 after_each(function()
   if not mj.closed then timed.nothing_left(mj) end
   mj:close()
+  p:connections() -- so that what was sent arrives now, and not in the next one's log
   mj = nil
 end)
 
@@ -64,7 +65,9 @@ describe("a server with lists", function()
     bring_home(many(250))
     local lists, singles = timed.requests(p)
     assert.equal(0, #singles)
-    assert.same({ 100, 100, 50 }, { #lists[1].ids, #lists[2].ids, #lists[3].ids })
+    local sizes = { #lists[1].ids, #lists[2].ids, #lists[3].ids }
+    table.sort(sizes) -- two of them go out together
+    assert.same({ 50, 100, 100 }, sizes)
     assert.equal(9, #lists) -- three looks each
     local seen = {}
     for n = 1, 3 do
@@ -98,7 +101,6 @@ describe("a server with lists", function()
   end
 
   it("may send tasks of other ids, doubles, nulls and what is no task", function()
-    local ids = many(3)
     for _, more in ipairs {
       '{"id":"1735030499999999","status":"FAILURE"}', "null", "7", '"1735030400000001"', "[]", "{}",
       '[{"id":"1735030400000001","status":"FAILURE"}]', '{"id":null,"status":"FAILURE"}',
@@ -106,9 +108,8 @@ describe("a server with lists", function()
       '{"id":"","status":"FAILURE"}', '{"ID":"1735030400000001","status":"FAILURE"}',
     } do
       p:set { list = { add = more } }
-      ids = many(3)
       new()
-      bring_home(ids)
+      bring_home(many(3))
       local _, singles = timed.requests(p)
       assert.equal(0, #singles)
     end
@@ -197,7 +198,7 @@ describe("a server with lists", function()
     assert.equal(0, #singles)
   end)
 
-  it("may forbid one list, or lose the route: those tasks are asked for alone, that once", function()
+  it("may forbid one list: those tasks are asked for alone, that once", function()
     for _, plan in ipairs {
       { status = 400, body = "" }, { status = 404, body = "" }, { status = 405, body = "" },
       { status = 200, body = '{"error":"no"}' }, { status = 200, body = "7" },
@@ -417,7 +418,7 @@ describe("watched tasks", function()
       moving[n] = ('{"id":"%s","status":"IN_PROGRESS","progress":"%d%%"}'):format(ids[1], n)
     end
     p:task(ids[1], { life = moving })
-    local watcher <close> = mj:watch(ids)
+    local _ <close> = mj:watch(ids)
     repeat mj:step() until time.elapsed() > 150
     local looks = {}
     for _, request in ipairs(p:log()) do

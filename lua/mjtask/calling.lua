@@ -122,7 +122,10 @@ local function call_back(call, done, job, ...)
     operation = false, call = call, callback = done, told = false,
   }, handle_mt)
   local delivery = schedule.delivery(false, tell, handle) -- made now: it must not fail when due
-  handle.operation = start(call, function() schedule:post(delivery) end, job, ...)
+  handle.operation = start(call, function(operation)
+    handle.operation = operation -- which has ended before it has a handle, perhaps
+    schedule:post(delivery)
+  end, job, ...)
   schedule:tell_host()
   return handle
 end

@@ -28,6 +28,11 @@ function methods:pop()
   return value
 end
 
+--- The oldest value, which stays.
+function methods:first_value()
+  return self[self.first]
+end
+
 function methods:is_empty()
   return self.first > self.last
 end

@@ -34,6 +34,7 @@ function schedule.new(setup)
     jump = setup.jump,
     max_inflight = setup.max_inflight,
     inflight = 0, -- transfers with the engine
+    unstepped = false, -- one was started since its last step, and has work at once
     operations = {}, -- every operation that has not ended, as a key
     count = 0, -- of them
     timers = heap.new(), -- of operations
@@ -271,18 +272,21 @@ local function start(self, request)
   local engine = owner.engine
   local transfer = (request.file and engine.download or engine.start)(engine, request, self)
   self.transfer = transfer
-  owner.inflight = owner.inflight + 1
+  owner.inflight, owner.unstepped = owner.inflight + 1, true
   return transfer
 end
 
 --- Inside an operation: does `request` (see the engine's start; with a file, its download) and
 --- returns the ended transfer; nil if `deadline` passed before one of max_inflight places was free.
 --- `limit` is what the exchange may take in seconds; it ends with the deadline in any case.
+--- `request.admit()`, if there is one, is called as soon as there is a place; if it says no, that
+--- is given up again, and nil and false are returned.
 --- `tick(transfer)` is called now and then meanwhile; what it returns ends the exchange, and is
 --- returned behind a nil.
 function operation_methods:send(request, limit, deadline, tick)
   local owner = self.schedule
   if not wait_for_place(self, deadline) then return nil end
+  if request.admit and not request.admit() then return nil, false end
   request.timeout = math.min(limit, deadline - owner.now())
   if request.timeout <= 0 then return nil end
   local transfer = start(self, request)
@@ -441,6 +445,7 @@ local function move(self, seconds, awaited)
   self.engine:wake_at(not self.jump and due or nil)
   if awaited and awaited.ended then seconds = 0 end -- by a finalizer's step, too
   if not due and self.inflight == 0 then seconds = 0 end -- what there is runs, below this finalizer
+  self.unstepped = false
   local interrupted = self.engine:step(seconds)
   run_transfers(self)
   run_timers(self)
@@ -490,6 +495,7 @@ end
 function methods:timeout()
   if not self.deliveries:is_empty() then return 0 end
   if self.count == 0 then return nil end
+  if self.unstepped then return 0 end
   local due = next_due(self)
   local rest = due and math.max(due - self.now(), 0)
   if self.inflight > 0 or not rest then rest = math.min(rest or NAP, NAP) end

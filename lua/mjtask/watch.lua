@@ -36,7 +36,9 @@ local function reset(self)
   self.places = {} -- by id
   self.free = {} -- places to be used again
   self.ready, self.lone = fifo.new(), fifo.new() -- places that are due, for a list and for none
-  self.taken = {} -- by place: it is ready or looked at, and so not free yet, whatever happens
+  -- by place: it is ready or looked at, and so not free yet, whatever happens; "hinted": somebody
+  -- said that there is news; "late": its time passed while nobody stepped, and a look is owed
+  self.taken = {}
   self.alone = {} -- by place: not in a list, this time
   self.workers = 0
 end
@@ -133,7 +135,11 @@ local function gather(self)
   local now, book = self.call.schedule.now(), self.book
   local place, due = self.timers:first()
   while place and due <= now do
-    if self.taken[place] or now >= book.deadline[place] and not book:extend(place, due) then
+    if self.taken[place] and book:is_late(place) then -- its look may still bring something
+      book:extend(place, due)
+      self.taken[place] = "late"
+      self.timers:set(place, book.deadline[place])
+    elseif self.taken[place] or now >= book.deadline[place] and not book:extend(place, due) then
       time_out(self, place)
     else
       make_ready(self, place)
@@ -184,25 +190,26 @@ end
 
 -- ---- looks --------------------------------------------------------------------------------------
 
+-- To be looked at again at once.
+local function look_again(self, place, alone)
+  if not self.ids[place] then return free(self, place) end -- ended meanwhile
+  self.taken[place], self.alone[place] = true, alone
+  line_up(self, place)
+end
+
 -- A look is over: the place is due again, or has ended.
 local function judge(self, place, task, err, chance)
-  local hinted = self.taken[place] == "hinted"
+  local state = self.taken[place]
   self.taken[place], self.alone[place] = nil, nil
   if not self.ids[place] then return free(self, place) end -- ended meanwhile
   if self.once then return conclude(self, place, task, err) end
   local over
-  over, task, err = self.book:judge(place, task, err, hinted)
+  over, task, err = self.book:judge(place, task, err, state == "hinted")
   if over then return conclude(self, place, task, err) end
+  if state == "late" then return look_again(self, place) end
   if self.book.overtime[place] then return time_out(self, place) end
   local due = self.book:next_look(place, chance)
   self.timers:set(place, math.min(due, self.book.deadline[place]))
-end
-
--- To be looked at again at once.
-local function look_again(self, place, alone)
-  if not self.ids[place] then return free(self, place) end -- ended meanwhile
-  self.alone[place] = alone
-  line_up(self, place)
 end
 
 local function begin(self, call, group)

@@ -10,14 +10,16 @@ local timed = {}
 local LIST = "/mj/task/list-by-condition"
 
 --- A client of the proxy `p`: with `jumps` (a clock of clock.lua, made if true) time jumps.
---- Returns it, its clock, and an array that each request is added to: { at, list (boolean) }.
+--- Returns it, its clock, and an array that each request is added to: { at, id, list (boolean) }.
 function timed.new(p, options, jumps)
   local time, asked = jumps == true and clock.new() or jumps or nil, {}
   local given = { url = p.url, key = "sk-0123456789abcdef" }
   for name, value in pairs(options or {}) do given[name] = value end
   given.trace = given.trace or function(event)
     if event.event ~= "request" then return end
-    asked[#asked + 1] = { at = time and time.elapsed(), list = event.path == LIST }
+    asked[#asked + 1] = {
+      at = time and time.elapsed(), id = event.id, list = event.path == LIST,
+    }
   end
   return client.new(given, time), time, asked
 end
