@@ -39,8 +39,10 @@ end
 ---@param call mjtask.Call
 function retry.complete(call, err)
   err.message = call.client.redact(err.message)
-  err.id = err.id or call.id -- the former is the server's word, too
-  if type(err.id) == "string" then err.id = call.client.redact(err.id) end
+  if type(err.id) == "string" and err.id ~= call.id then -- it is the server's word, too
+    err.id = call.client.redact(err.id)
+  end
+  err.id = err.id or call.id
   err.unsent = nil
   err.attempts = call.attempts
   err.elapsed = call.schedule.now() - call.started
