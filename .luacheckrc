@@ -2,7 +2,7 @@ std = "lua54"
 max_line_length = 100
 include_files = {
   "lua/**/*.lua", "src/**/*.lua", "spec/**/*.lua", "library/**/*.lua", "examples/**/*.lua",
-  "bench/**/*.lua", "bin", "*.rockspec", ".luacheckrc", ".busted",
+  "bench/**/*.lua", "fuzz/**/*.lua", "bin", "*.rockspec", ".luacheckrc", ".busted",
 }
 exclude_files = { ".lua", ".luarocks", ".install", "lua_modules", "build" }
 files["examples/lighttpd"] = { globals = { "lighty" } }

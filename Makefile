@@ -50,10 +50,10 @@ ARCHIVE   := $(BUILD)/static/libmjtask.a
 OBJECTS   := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/*.c))
 EMBEDDED  := $(BUILD)/obj/static/open.o $(BUILD)/static/sources.o
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
-ALL_LUA    = $(shell find $(wildcard lua src spec examples bench library) -name '*.lua') \
+ALL_LUA    = $(shell find $(wildcard lua src spec examples bench library fuzz) -name '*.lua') \
              $(wildcard bin/mjtask .busted .luacheckrc)
-ALL_C      = $(wildcard src/*.c src/*/*.c examples/*/*.c bench/c/*.c)
-ALL_H      = $(wildcard src/*.h src/*/*.h bench/c/*.h)
+ALL_C      = $(wildcard src/*.c src/*/*.c examples/*/*.c bench/c/*.c fuzz/*.c)
+ALL_H      = $(wildcard src/*.h src/*/*.h bench/c/*.h fuzz/*.h)
 
 MAKEFLAGS += --no-print-directory
 unexport LUA_PATH_5_4 LUA_CPATH_5_4
@@ -227,6 +227,39 @@ noepoll: ## run the specs with a build for systems without epoll
 	@$(MAKE) all static BUILD=build/noepoll CPPFLAGS='$(CPPFLAGS) -DMJTASK_NO_EPOLL'
 	@$(call suite,build/noepoll)
 
+FUZZERS   = decode headers task url
+FUZZ      = $(MAKE) -s BUILD=build/fuzz CC=clang CFLAGS='-O1 -g -fno-omit-frame-pointer \
+            -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all'
+SECONDS  ?= 60
+
+fuzz: ## fuzz the core with clang's libFuzzer, SECONDS=60 in all; exits with 1 if it finds anything
+	@fuzz/run --probe
+	@$(FUZZ) $(FUZZERS:%=build/fuzz/%_fuzzer)
+	@fuzz/run $(SECONDS) $(FUZZERS)
+
+PORTABLE := $(BUILD)/obj/decode_portable.o
+
+$(BUILD)/%_fuzzer: $(BUILD)/obj/%_fuzzer.o $(OBJECTS) $(PORTABLE)
+	@echo 'LD $@'
+	$(Q)$(CC) -fsanitize=fuzzer $(CFLAGS) $(LDFLAGS) $^ $(CURL_LIBS) $(LUA_LIBS) $(SYSTEM) -o $@
+
+$(BUILD)/obj/%_fuzzer.o: fuzz/%_fuzzer.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo 'CC $<'
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+# The decoder as it is where there is no SSE2, to be compared with.
+$(PORTABLE): src/decode.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(Q)$(COMPILE) -DDECODE_PORTABLE -Ddecode=decode_portable -MMD -MP -c -o $@ $<
+
+-include $(FUZZERS:%=$(BUILD)/obj/%_fuzzer.d)
+
+DOCUMENTS ?= 100000
+
+differential: all ## compare the decoder with Python's on DOCUMENTS=100000 (SEED=n: others)
+	@$(call paths,$(BUILD)) $(LUA) spec/support/differential.lua $(DOCUMENTS) $(SEED)
+
 mutants: all ## remove guards from the sources, one by one, and see that the specs notice
 	@$(LUA) spec/mutants.lua $(ARGS)
 
@@ -278,7 +311,7 @@ rock: ## install the rock into a scratch tree, and require it from there
 # $(call lint,TOOL,COMMAND): silent when clean; a missing tool is a failure too
 lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
        out=$$($(2) 2>&1) || { printf '%s\n' "$$out" >&2; exit 1; }
-STRICT   = $(MAKE) all static programs CFLAGS='-O2 -g -Werror'
+STRICT   = $(MAKE) all static programs fuzz-objects CFLAGS='-O2 -g -Werror'
 ANALYZE  = $(MAKE) all static programs CFLAGS='-O2 -g -Werror -fanalyzer' CC=gcc BUILD=build/gcc
 EXAMPLES = for file in examples/*/*.c; do gcc -std=c99 $(WARNINGS) -O2 -Werror -fanalyzer $(LUA_CFLAGS) \
            -DWITH_CJSON -c -o /dev/null $$file || exit; done
@@ -293,6 +326,8 @@ lint: lint-lua lint-c ## check the sources: luacheck, luac, clang-format, compil
 
 check: lint test asan stress noepoll tsan rock ## all of the above
 
+fuzz-objects: $(FUZZERS:%=$(BUILD)/obj/%_fuzzer.o)
+
 # luac 5.4.4 crashes when it is given many files at once.
 lint-lua:
 	$(call lint,luacheck,luacheck -q --no-color $(ALL_LUA))
@@ -304,7 +339,7 @@ lint-c:
 	$(call lint,gcc,$(EXAMPLES))
 	@command -v clang >/dev/null || echo 'not run: clang is not installed'
 	$(if $(shell command -v clang),$(call lint,clang,$(STRICT) CC=clang BUILD=build/clang))
-	$(call lint,cppcheck,$(CPPCHECK) src examples bench/c)
+	$(call lint,cppcheck,$(CPPCHECK) src examples bench/c fuzz)
 	$(call lint,clang-tidy,$(TIDY) $(ALL_C) -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS))
 
 
@@ -325,5 +360,5 @@ clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
 .PHONY: all static programs portable headers help deps deps-lint bench-deps have env demo test asan stress hosts \
-        noepoll mutants tsan bench bench-quick bench-check instructions rock check lint lint-lua lint-c install \
-        uninstall clean force
+        noepoll fuzz differential mutants tsan bench bench-quick bench-check instructions rock check lint lint-lua \
+        lint-c fuzz-objects install uninstall clean force

@@ -170,6 +170,14 @@ try("the dots in a URL", "src/url.c", "client", [[
 if (has_dot_segment(parts->path)) return "has a . or .. in its path";]], [[
 ;]])
 
+try("the escapes in a URL's host", "src/url.c", "fuzz_regression", [[
+if (fault == NULL && has_escaped_host(copy))]], [[
+if (0)]])
+
+try("the slashes after a scheme", "src/url.c", "fuzz_regression", [[
+if (strncmp(text + strcspn(text, ":"), "://", 3) != 0)]], [[
+if (strstr(text, "://") == NULL)]])
+
 -- src/mjtask.c
 
 try("plain http", "src/mjtask.c", "client", [[
@@ -349,6 +357,10 @@ while true do]])
 try("control characters", "lua/mjtask/errors.lua", "fetch secrets faults", [[
 return code < 0x20 or code >= 0x7F]], [[
 return code >= 0x7F]])
+
+try("stray bytes in a message", "lua/mjtask/errors.lua", "fuzz_regression", [[
+local after = at + (code and #utf8.char(code) or 1)]], [[
+local after = code and utf8.offset(text, 2, at) or at + 1]])
 
 -- lua/mjtask/buttons.lua
 

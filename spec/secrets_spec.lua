@@ -191,6 +191,20 @@ describe("the key", function()
       end)
     end
 
+    it("the error where the server makes an id of it", function()
+      local key = "sk-k3y.w0rd_and~more"
+      p:set { submit = {
+        status = 200, type = JSON, body = ('{"code":21,"result":"%s"}'):format(key),
+      } }
+      local mj <close> = client { key = key }
+      local receipt, err = mj:submit("imagine", { prompt = "x" })
+      assert.is_nil(receipt)
+      assert.equal("needs_input", err.kind)
+      err.receipt = nil -- the server's data, as it is
+      has_no_key_inside(err, key)
+      assert(tostring(err):find("****", 1, true), tostring(err))
+    end)
+
     it("the error where a limit of the message cuts it", function()
       for length = 60, 260 do
         local filler = ("x"):rep(length)

@@ -39,6 +39,9 @@ end
 ---@param call mjtask.Call
 function retry.complete(call, err)
   err.message = call.client.redact(err.message)
+  if type(err.id) == "string" and err.id ~= call.id then -- it is the server's word, too
+    err.id = call.client.redact(err.id)
+  end
   err.id = err.id or call.id
   err.unsent = nil
   err.attempts = call.attempts
