@@ -2,6 +2,7 @@
 -- protocols are spoken. The local proxy knows no TLS: this needs nginx.
 
 local mjtask = require "mjtask"
+local certificates = require "support.certificates"
 local child = require "support.child"
 local nginx = require "support.nginx"
 
@@ -174,7 +175,7 @@ describe("over TLS", function()
   end)
 
   it("a cafile takes the place of the system's authorities", function()
-    local stranger = n.directory .. "/stranger.pem"
+    local stranger = certificates.path "stranger.pem"
     refusal("good", { cafile = stranger })
     local mj <close> = client("untrusted", { cafile = stranger })
     assert(mj:fetch("1"))
@@ -193,8 +194,8 @@ describe("over TLS", function()
         url = %q, cafile = %q, key = "k", timeout = 5,
       }
       local task, err = mj:fetch "1"
-      print(task, err.kind)]]):format(n.servers.good.url, n.directory .. "/stranger.pem"), {
-      SSL_CERT_FILE = n.cafile, CURL_CA_BUNDLE = n.cafile, SSL_CERT_DIR = n.directory,
+      print(task, err.kind)]]):format(n.servers.good.url, certificates.path "stranger.pem"), {
+      SSL_CERT_FILE = n.cafile, CURL_CA_BUNDLE = n.cafile, SSL_CERT_DIR = certificates.path(),
     })
     assert.equal("nil\ttls\n", output)
   end)
