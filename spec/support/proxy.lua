@@ -2,12 +2,14 @@
 --
 --   local proxy = require "support.proxy"
 --   local p = proxy.start()            -- in setup;  p:stop() in teardown;  p:reset() before each
+--   local p = proxy.start { tls = true }   -- with p.cafile; if proxy.no_tls() gives no reason
 --   p:set { dialect = "net", key = "secret" }
 --   p:task("1735030480000001", { life = "failure" })
 
 local http = require "socket.http"
 local ltn12 = require "ltn12"
 local socket = require "socket"
+local certificates = require "support.certificates"
 local json = require "support.json"
 local literal = require "support.literal"
 local shell = require "support.shell"
@@ -26,33 +28,48 @@ local function read_ports(file)
   local input = io.open(file, "r")
   local text = input and input:read("a") or ""
   if input then input:close() end
-  local port, other = text:match("^(%d+) (%d+)\n")
-  return math.tointeger(tonumber(port)), math.tointeger(tonumber(other))
+  local ports = {}
+  if not text:find "\n" then return nil end
+  for port in text:gmatch "%d+" do ports[#ports + 1] = math.tointeger(tonumber(port)) end
+  return ports
 end
 
 local function wait_for_ports(file)
   local deadline = socket.gettime() + START_SECONDS
   while socket.gettime() < deadline do
-    local port, other = read_ports(file)
-    if port then return port, other end
+    local ports = read_ports(file)
+    if ports then return ports end
     socket.sleep(0.01)
   end
   error("the proxy did not start within " .. START_SECONDS .. " s")
 end
 
-function proxy.start()
+-- Nil if it can speak TLS, else why not.
+function proxy.no_tls()
+  local missing = certificates.missing()
+  if not missing and not pcall(require, "ssl") then missing = "LuaSec is not installed" end
+  return missing and "not run: " .. missing
+end
+
+-- options: tls, whether both origins speak that.
+function proxy.start(options)
+  local secure = options and options.tls
   local file = os.tmpname()
   local command = ("exec %s %s --report=%s"):format(
     shell.quoted(shell.interpreter()), shell.quoted(here .. "/server.lua"), shell.quoted(file))
+  if secure then command = command .. " --certificates=" .. shell.quoted(certificates.path()) end
   local self = setmetatable({ process = assert(io.popen(command, "w")) }, mt)
-  local ok, port, other = pcall(wait_for_ports, file)
+  local ok, ports = pcall(wait_for_ports, file)
   os.remove(file)
   if not ok then
     self:stop()
-    error(port, 2)
+    error(ports, 2)
   end
-  self.port, self.other_port = port, other
-  self.url, self.other_url = "http://127.0.0.1:" .. port, "http://127.0.0.1:" .. other
+  self.port, self.other_port = ports[1], ports[2]
+  self.plain_url = "http://127.0.0.1:" .. ports[3]
+  self.cafile = secure and certificates.path "ca.pem" or nil
+  local origin = secure and "https://localhost:" or "http://127.0.0.1:"
+  self.url, self.other_url = origin .. self.port, origin .. self.other_port
   return self
 end
 
@@ -73,7 +90,7 @@ end
 local function call(self, name, value)
   local body, answer = literal.write(value), {}
   local ok, status = http.request {
-    url = self.url .. "/control/" .. name, method = "POST", create = new_socket,
+    url = self.plain_url .. "/control/" .. name, method = "POST", create = new_socket,
     headers = { ["content-length"] = #body }, proxy = false,
     source = ltn12.source.string(body), sink = ltn12.sink.table(answer),
   }

@@ -1,6 +1,8 @@
 -- The proxy that behaves and misbehaves, as a process of its own:
---   lua5.4 spec/support/server.lua [--port=N] [--other-port=N] [--report=FILE]
--- It ends when its standard input does, or on POST /control/quit.
+--   lua5.4 spec/support/server.lua [--port=N] [--other-port=N] [--certificates=FOLDER]
+--     [--report=FILE]
+-- With certificates both ports speak TLS, and a third one does not, for the control. It ends when
+-- its standard input does, or on POST /control/quit.
 
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
 package.path = here .. "/../?.lua;" .. package.path
@@ -29,7 +31,14 @@ local function handle(c, request)
   end
 end
 
-local function listen(wish)
+local tls = options.certificates and require "support.tls"
+if tls then tls.folder = options.certificates end
+
+local function secure(c)
+  service.secure(c, tls)
+end
+
+local function listen(wish, how)
   local listener = assert(socket.bind("127.0.0.1", tonumber(wish), 512))
   listener:settimeout(0)
   local _, port = listener:getsockname()
@@ -41,7 +50,7 @@ local function listen(wish)
       if sock and sock:getfd() >= socket._SETSIZE then   -- more than select can take
         sock:close()
       elseif sock then
-        loop.spawn(connection.serve, sock, port, control.accept, handle)
+        loop.spawn(connection.serve, sock, port, control.accept, handle, how)
       end
     end
   end)
@@ -65,13 +74,17 @@ local function report(file, text)
 end
 
 lives.load_seeds(here .. "/../fixtures/")
-local port, other = listen(options.port), listen(options["other-port"])
-service.listen(port, other)
+local port = listen(options.port, tls and secure)
+local other = listen(options["other-port"], tls and secure)
+local ruled = tls and listen "0" or port
+local origin = tls and "https://localhost:" or "http://127.0.0.1:"
+service.listen(origin .. port, origin .. other)
 service.reset()
 loop.spawn(watch_input)
 if options.report then
-  report(options.report, port .. " " .. other .. "\n")
+  report(options.report, ("%d %d %d\n"):format(port, other, ruled))
 else
-  print(("http://127.0.0.1:%d and, as another origin, http://127.0.0.1:%d"):format(port, other))
+  print(("%s%d and, as another origin, %s%d; /control on http://127.0.0.1:%d")
+    :format(origin, port, origin, other, ruled))
 end
 loop.run()
