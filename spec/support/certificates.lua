@@ -4,6 +4,8 @@
 --   local certificates = require "support.certificates"
 --   certificates.missing()             -- nil, or why there are none
 --   certificates.path "expired.pem"    -- and expired.key; ca.pem is who signs the good ones
+--
+-- In a process of its own they are made anew, unless SPEC_CERTIFICATES says where they are.
 
 local process = require "support.process"
 local shell = require "support.shell"
@@ -12,7 +14,7 @@ local certificates = {}
 
 --- Who signs, what names the certificate has, and for how many days: openssl's words.
 certificates.rows = {
-  good = { issuer = "ca", names = "DNS:localhost,IP:127.0.0.1", days = 2 },
+  good = { issuer = "ca", names = "DNS:localhost,IP:127.0.0.1,DNS:pictures.example", days = 2 },
   wrong_host = { issuer = "ca", names = "DNS:other.example,IP:192.0.2.1", days = 2 },
   expired = { issuer = "ca", names = "DNS:localhost,IP:127.0.0.1", days = -1 },
   untrusted = { issuer = "stranger", names = "DNS:localhost,IP:127.0.0.1", days = 2 },
@@ -28,7 +30,7 @@ function certificates.missing()
   if not process.has "openssl" then return "openssl is not installed" end
 end
 
-local folder -- once they are made
+local folder = os.getenv "SPEC_CERTIFICATES" -- else once they are made
 
 local function must(command, ...)
   command = ("cd %s && "):format(shell.quoted(folder)) .. command:format(...)

@@ -3,6 +3,7 @@
 --
 -- With TLS `sock` speaks that, and `plain` is what it speaks over; without they are the same.
 
+local socket = require "socket"
 local loop = require "support.loop"
 
 local connection = {}
@@ -154,24 +155,43 @@ function methods:read_request()
   return request
 end
 
+-- An accepted socket as a connection.
+function connection.new(sock, port)
+  sock:settimeout(0)
+  sock:setoption("tcp-nodelay", true)
+  return setmetatable({ sock = sock, plain = sock, port = port, buffer = "", requests = 0 }, mt)
+end
+
+-- One to a port of 127.0.0.1; nobody there shows in its first use.
+function connection.dial(port)
+  local sock = socket.tcp()
+  sock:settimeout(0)
+  sock:connect("127.0.0.1", port)
+  loop.wait(sock, "write")
+  return connection.new(sock, port)
+end
+
+-- Runs f(...) until it returns or a peer has left. What else goes wrong is told, not raised.
+function connection.guard(f, ...)
+  local ok, problem = xpcall(f, function(e)
+    return e == GONE and GONE or debug.traceback(e, 2)
+  end, ...)
+  if not ok and problem ~= GONE then io.stderr:write(problem, "\n") end
+end
+
 -- Runs accept(connection), then handle(connection, request) for each request until either side
 -- closes. `secure(connection)`, if there is one, comes before the first.
 function connection.serve(sock, port, accept, handle, secure)
-  sock:settimeout(0)
-  sock:setoption("tcp-nodelay", true)
-  local self = setmetatable({
-    sock = sock, plain = sock, port = port, buffer = "", requests = 0,
-  }, mt)
+  local self = connection.new(sock, port)
   accept(self)
-  local ok, problem = xpcall(function()
+  connection.guard(function()
     if secure then secure(self) end
     while not self.closed do
       local request = self:read_request()
       self.requests = self.requests + 1
       handle(self, request)
     end
-  end, function(e) return e == GONE and GONE or debug.traceback(e, 2) end)
-  if not ok and problem ~= GONE then io.stderr:write(problem, "\n") end
+  end)
   if not self.closed then self:close() end
 end
 

@@ -24,14 +24,14 @@ local mt = { __name = "proxy", __index = methods }
 
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 
+-- By name; nil while nothing is written yet.
 local function read_ports(file)
   local input = io.open(file, "r")
   local text = input and input:read("a") or ""
   if input then input:close() end
   local ports = {}
-  if not text:find "\n" then return nil end
-  for port in text:gmatch "%d+" do ports[#ports + 1] = math.tointeger(tonumber(port)) end
-  return ports
+  for name, port in text:gmatch "(%l+) (%d+)\n" do ports[name] = math.tointeger(tonumber(port)) end
+  return next(ports) and ports
 end
 
 local function wait_for_ports(file)
@@ -51,12 +51,14 @@ function proxy.no_tls()
   return missing and "not run: " .. missing
 end
 
--- options: tls, whether both origins speak that.
+-- options: tls, whether both origins speak that; address, where it listens (127.0.0.1; elsewhere
+-- only in a namespace of its own).
 function proxy.start(options)
   local secure = options and options.tls
   local file = os.tmpname()
   local command = ("exec %s %s --report=%s"):format(
     shell.quoted(shell.interpreter()), shell.quoted(here .. "/server.lua"), shell.quoted(file))
+  if options and options.address then command = command .. " --address=" .. options.address end
   if secure then command = command .. " --certificates=" .. shell.quoted(certificates.path()) end
   local self = setmetatable({ process = assert(io.popen(command, "w")) }, mt)
   local ok, ports = pcall(wait_for_ports, file)
@@ -65,11 +67,13 @@ function proxy.start(options)
     self:stop()
     error(ports, 2)
   end
-  self.port, self.other_port = ports[1], ports[2]
-  self.plain_url = "http://127.0.0.1:" .. ports[3]
-  self.cafile = secure and certificates.path "ca.pem" or nil
   local origin = secure and "https://localhost:" or "http://127.0.0.1:"
-  self.url, self.other_url = origin .. self.port, origin .. self.other_port
+  self.port, self.other_port = ports.port, ports.other
+  self.url, self.other_url = origin .. ports.port, origin .. ports.other
+  self.forwarder_url = origin .. ports.forwarder
+  self.plain_url = "http://127.0.0.1:" .. ports.control
+  self.relay_url = "http://127.0.0.1:" .. ports.relay
+  self.cafile = secure and certificates.path "ca.pem" or nil
   return self
 end
 
@@ -117,6 +121,20 @@ end
 -- port, at }.
 function methods:log()
   return call(self, "log")
+end
+
+-- What the way by forwarder_url is like from here on: see forwarder.lua.
+function methods:forward(what)
+  call(self, "forward", what)
+end
+
+-- How the relay behaves from here on, see relay.lua; and what it was asked since.
+function methods:relay(what)
+  call(self, "relay", what)
+end
+
+function methods:relayed()
+  return call(self, "relayed")
 end
 
 function methods:connections()

@@ -11,10 +11,10 @@ local tls = {}
 
 local NOBODY = core.SOCKET_INVALID
 
--- The newest that a server speaks, as LuaSec's options. Below 1.2 OpenSSL 3 wants the least
--- security for it.
+-- The newest that a server speaks: LuaSec's options against all that are newer. Below 1.2 OpenSSL 3
+-- wants the least security for it.
 local NEWER = {
-  ["1.0"] = { "no_tlsv1_3", "no_tlsv1_2", "no_tlsv1_1" }, ["1.1"] = { "no_tlsv1_3", "no_tlsv1_2" },
+  ["1.0"] = { "no_tlsv1_1", "no_tlsv1_2", "no_tlsv1_3" }, ["1.1"] = { "no_tlsv1_2", "no_tlsv1_3" },
   ["1.2"] = { "no_tlsv1_3" }, ["1.3"] = {},
 }
 local CIPHERS = "ALL:@SECLEVEL=0"
@@ -23,10 +23,18 @@ tls.folder = nil -- where the certificates are
 
 local contexts = {} -- by certificate and version, made when first needed
 
+-- A peer that leaves without a word has closed: LuaSec 1.2 would read of it for ever.
+local function options_of(newest)
+  local name = ssl.config.options.ignore_unexpected_eof and "ignore_unexpected_eof"
+  local options = table.move(NEWER[newest], 1, #NEWER[newest], 1, {})
+  options[#options + 1] = name or nil
+  return options
+end
+
 local function context_of(certificate, newest)
   local name = certificate .. " " .. newest
   contexts[name] = contexts[name] or assert(ssl.newcontext {
-    mode = "server", protocol = "any", options = NEWER[newest], ciphers = CIPHERS,
+    mode = "server", protocol = "any", options = options_of(newest), ciphers = CIPHERS,
     certificate = ("%s/%s.pem"):format(tls.folder, certificate),
     key = ("%s/%s.key"):format(tls.folder, certificate),
   })
