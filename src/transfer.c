@@ -332,10 +332,25 @@ static const struct {
                        "would allow it"},
 };
 
+/* Did the peer break off in the midst of the handshake? libcurl has one code for
+   that and for what the two cannot agree on, which no further try would mend. */
+static int broke_off (const Transfer *transfer) {
+  static const char *const signs[] = {
+    "Recv failure", "Send failure", "SSL_ERROR_SYSCALL", "unexpected eof",
+    "non-properly terminated", "pull function", "push function"};
+  size_t i;
+  if (transfer->code != CURLE_SSL_CONNECT_ERROR) return 0;
+  for (i = 0; i < sizeof signs / sizeof signs[0]; i++) {
+    if (strstr(transfer->error, signs[i]) != NULL) return 1;
+  }
+  return 0;
+}
+
 const char *transfer_kind (const Transfer *transfer) {
   size_t i;
   if (transfer->code == CURLE_OK) return NULL;
   if (transfer->refused != REFUSED_NOT) return refusals[transfer->refused].kind;
+  if (broke_off(transfer)) return "connect";
   for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
     if (kinds[i].code == transfer->code) return kinds[i].kind;
   }
