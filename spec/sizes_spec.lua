@@ -104,28 +104,18 @@ local function specs(way)
     local HEAD_ALLOWED = 4 * MIB
 
     local SCRIPT = [[
-      local shim, url, cafile, how, cap, id, small = ...
+      local shim, cap, id, small = ...
       local memory = assert(package.loadlib(shim, "luaopen_memory"))()
-      local call = how == "blocking" and function(mj, id) return mj:fetch(id) end
-        or function(mj, id)
-          local result
-          mj:fetch(id, function(...) result = table.pack(...) end)
-          while mj:step() do end
-          return table.unpack(result, 1, result.n)
-        end
-      local mj = require "mjtask".new {
-        url = url, cafile = cafile ~= "" and cafile or nil, key = "key-of-twelve", retries = 0,
-        max_body = tonumber(cap),
-      }
+      local mj = new { retries = 0, max_body = tonumber(cap) }
       local function show_most(id)
         collectgarbage()
         collectgarbage()
         memory.mark()
-        local task, err = call(mj, id)
+        local task, err = call(mj, "fetch", id)
         local bytes = memory.most()
         print(bytes, task and "task" or err.kind)
       end
-      assert(call(mj, small)) -- what is loaded and kept once
+      assert(call(mj, "fetch", small)) -- what is loaded and kept once
       show_most(small)
       show_most(id)
     ]]
@@ -138,9 +128,8 @@ local function specs(way)
       if not path then return nil, preload end
       p:task(ID, { life = "done", fault = plan })
       p:task(SMALL, { life = "done", fault = small })
-      local output, status = process.run(SCRIPT, {
-        args = { path, p.url, p.cafile or "", way.how, cap, ID, SMALL },
-        env = { LD_PRELOAD = preload },
+      local output, status = process.run(way.script(p) .. SCRIPT, {
+        args = { path, cap, ID, SMALL }, env = { LD_PRELOAD = preload },
       })
       assert.equal(0, status, output)
       local little, large, outcome = output:match "^(%d+)\ttask\n(%d+)\t([%l_]+)\n$"

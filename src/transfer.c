@@ -268,6 +268,9 @@ static void note_answer (Transfer *transfer, CURL *easy) {
 
 CURL *transfer_finish (Transfer *transfer, CURLcode code) {
   if (transfer->easy != NULL) note_answer(transfer, transfer->easy);
+  /* Else a name had another address, too, which was taken. */
+  if (transfer->refused == REFUSED_ADDRESS && code != CURLE_COULDNT_CONNECT)
+    transfer->refused = REFUSED_NOT;
   transfer->code = code;
   transfer->state = TRANSFER_ENDED;
   return transfer_abandon(transfer);

@@ -6,30 +6,43 @@
 --       if way.missing then return it("is not run", function() pending(way.missing) end) end
 --       setup(function() p = way.start() end)
 --       … way.call(mj, "fetch", id, options) …
+--       … child.run(way.script(p) .. "print(call(new { retries = 0 }, 'fetch', '1'))") …
 
 local proxy = require "support.proxy"
 
 local ways = {}
 
-local CALLS = {}
+-- As text, because scripts in processes of their own make calls in these ways, too. `done` is told
+-- once, and from a step.
+local CALLS = {
+  blocking = [[
+    local function call(mj, method, ...)
+      return mj[method](mj, ...)
+    end
+  ]],
+  callback = [[
+    local function call(mj, method, ...)
+      local told, results = 0, nil
+      local given = table.pack(...)
+      given[given.n + 1] = function(...)
+        told, results = told + 1, table.pack(...)
+      end
+      local operation = mj[method](mj, table.unpack(given, 1, given.n + 1))
+      assert(told == 0, "called back before the first step")
+      while mj:step() do end
+      assert(told == 1 and operation:done(), "called back twice, or never")
+      return table.unpack(results, 1, results.n)
+    end
+  ]],
+}
 
-function CALLS.blocking(mj, method, ...)
-  return mj[method](mj, ...)
-end
-
--- What `done` is told, which it is once, and from a step.
-function CALLS.callback(mj, method, ...)
-  local told, results = 0, nil
-  local given = table.pack(...)
-  given[given.n + 1] = function(...)
-    told, results = told + 1, table.pack(...)
+local NEW = [[
+  local function new(more)
+    local given = { url = %q, cafile = %s, key = "sk-0123456789abcdef" }
+    for name, value in pairs(more or {}) do given[name] = value end
+    return require "mjtask".new(given)
   end
-  local operation = mj[method](mj, table.unpack(given, 1, given.n + 1))
-  assert(told == 0, "called back before the first step")
-  while mj:step() do end
-  assert(told == 1 and operation:done(), ("called back %d times"):format(told))
-  return table.unpack(results, 1, results.n)
-end
+]]
 
 for _, tls in ipairs { false, true } do
   for _, how in ipairs { "blocking", "callback" } do
@@ -38,7 +51,12 @@ for _, tls in ipairs { false, true } do
         or "a callback"),
       tls = tls, how = how, missing = tls and proxy.no_tls() or nil,
       start = function() return proxy.start { tls = tls } end,
-      call = CALLS[how],
+      call = assert(load(CALLS[how] .. "return call", "=ways"))(),
+      -- What a script begins with that makes its clients by `new { … }`, and calls them by
+      -- `call(mj, "fetch", …)`.
+      script = function(p)
+        return NEW:format(p.url, p.cafile and ("%q"):format(p.cafile) or "nil") .. CALLS[how]
+      end,
     }
   end
 end
