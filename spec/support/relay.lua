@@ -78,9 +78,11 @@ function relay.handle(c, request)
     method = request.method, path = request.path, headers = request.headers,
     malformed = request.malformed,
   }
-  local no = refusal(request)
-  if settings.fault then
-    faults[settings.fault](c, function() return { body = "relay" } end, {})
+  local no, fault = refusal(request), faults[settings.fault]
+  if type(fault) == "function" then
+    fault(c, function() return { body = "relay" } end, {})
+  elseif fault then
+    c:reply(fault, true)
   elseif no or request.malformed then
     c:reply(no or { status = 400, body = "" }, true)
   elseif request.method == "CONNECT" then
