@@ -20,6 +20,11 @@ local BOMBS = {
   { fault = "gzip_bomb", mib = 16 }, { fault = "gzip_twice_bomb", mib = 16 },
   { fault = "chunk_big" }, { fault = "no_length" }, { fault = "big", mib = 16 },
 }
+-- Faults as a round has them, each under an id of its own name.
+local ROUND = {
+  "rst", "rst_body", "short", "empty", "gzip_bomb", "chunk_big", "truncated", "html", "okclose",
+  "redirect_302", "garbage", "big_header", "html_502", "deadsecond",
+}
 local HEADS = { "big_header", "many_headers", "many_100" }
 
 local function specs(way)
@@ -150,6 +155,43 @@ local function specs(way)
         assert(large - little <= cap + ALLOWED, ("%.0f KiB"):format((large - little) / KIB))
       end)
     end
+
+    it("does not grow with the fetches #L9", function()
+      if process.is_sanitized() then return pending "not run: the sanitizers allocate otherwise" end
+      local path, preload = process.shim "memory"
+      if not path then return pending(preload) end
+      p:task(ID, { life = "done" })
+      for _, fault in ipairs(ROUND) do p:task(fault, { life = "done", fault = fault }) end
+      local output, status = process.run(way.script(p) .. [[
+        local shim, id, faults = ...
+        local memory = assert(package.loadlib(shim, "luaopen_memory"))()
+        local mj <close> = new { retries = 0, max_body = 65536 }
+        local function round()
+          for _ = 1, 60 do
+            assert(call(mj, "fetch", id))
+            call(mj, "fetch", "1735030480009999")
+          end
+          for name in faults:gmatch "%S+" do
+            call(mj, "fetch", name)
+          end
+          collectgarbage()
+          collectgarbage()
+        end
+        for _ = 1, 4 do round() end -- until each buffer has its size
+        memory.mark()
+        local registry = #debug.getregistry()
+        for _ = 1, 4 do round() end
+        print(memory.held(), #debug.getregistry() - registry)
+      ]], {
+        args = { path, ID, table.concat(ROUND, " ") }, env = { LD_PRELOAD = preload },
+      })
+      assert.equal(0, status, output)
+      local grown, registry = output:match "^(-?%d+)\t(-?%d+)\n$"
+      assert(grown, output)
+      figure("L9, %s: %d bytes more after %d fetches", way.name, grown, 4 * (120 + #ROUND))
+      assert(tonumber(grown) < 4 * KIB, grown)
+      assert.equal("0", registry)
+    end)
 
     for _, fault in ipairs(HEADS) do
       it("of a head is little: " .. fault, function()
