@@ -44,6 +44,7 @@ build = {
     ["mjtask.fifo"] = "lua/mjtask/fifo.lua",
     ["mjtask.heap"] = "lua/mjtask/heap.lua",
     ["mjtask.ids"] = "lua/mjtask/ids.lua",
+    ["mjtask.line"] = "lua/mjtask/line.lua",
     ["mjtask.loop.cqueues"] = "lua/mjtask/loop/cqueues.lua",
     ["mjtask.loop.luv"] = "lua/mjtask/loop/luv.lua",
     ["mjtask.loop.timer"] = "lua/mjtask/loop/timer.lua",

@@ -36,6 +36,17 @@ function calling.ended(reason)
   return errors.new(reason, reasons[reason])
 end
 
+-- In place of one for which there is no memory.
+local spare = { aborted = calling.ended "aborted", closed = calling.ended "closed" }
+
+--- The error that tells an end to a callback, which has to be called in any case: what `make(...)`
+--- gives, or one that knows only the reason.
+---@param reason "aborted"|"closed"
+function calling.ended_at_least(reason, make, ...)
+  local ok, err = pcall(make, ...)
+  return ok and err or spare[reason]
+end
+
 --- The results of an operation as a call gives them: one that was ended from outside knows only the
 --- reason.
 ---@param call mjtask.Call
@@ -71,6 +82,7 @@ end
 function handle_methods:cancel()
   check_handle(self)
   local operation = self.operation
+  operation.schedule.brace()
   if operation.ended then return end
   operation.abandoned = true
   operation:cancel "aborted"
@@ -86,21 +98,33 @@ end
 
 handle_mt.__close = handle_methods.cancel
 
+local function error_of(call, reason)
+  return retry.complete(call, calling.ended(reason))
+end
+
+-- Calls `done`. Whatever fails before for lack of memory, it is called.
+local function tell(handle)
+  local operation, call, done = handle.operation, handle.call, handle.callback
+  local value, err = operation:outcome()
+  if value == nil and not errors.is(err) then
+    local reason = operation.reason or "aborted"
+    err = calling.ended_at_least(reason, error_of, call, reason)
+  end
+  handle.told, handle.call, handle.callback = true, false, false
+  if err == nil then done(value) else done(value, err) end
+  if operation.failed then error(operation.problem, 0) end
+end
+
 -- Nobody has to hold the handle: the schedule holds the operation until it has ended.
 local function call_back(call, done, job, ...)
   local schedule = call.schedule
-  local handle = setmetatable({ operation = nil, told = false }, handle_mt)
-  handle.operation = start(call, function(operation, ...)
-    local fault = operation.fault
-    local value, err = ...
-    if fault ~= nil then
-      schedule:deliver(false, error, fault, 0)
-      value, err = nil, "aborted"
-    end
-    schedule:deliver(false, function(...)
-      handle.told = true
-      return done(...)
-    end, calling.results(call, value, err))
+  local handle = setmetatable({
+    operation = false, call = call, callback = done, told = false,
+  }, handle_mt)
+  local delivery = schedule.delivery(false, tell, handle) -- made now: it must not fail when due
+  handle.operation = start(call, function(operation)
+    handle.operation = operation -- which has ended before it has a handle, perhaps
+    schedule:post(delivery)
   end, job, ...)
   schedule:tell_host()
   return handle
@@ -112,8 +136,9 @@ end
 local function abandon(guard)
   local operation = guard.operation
   if not operation then return end -- closed before
-  guard.operation = nil
-  operation.conclude, operation.abandoned, operation.parked = nil, true, false
+  operation.schedule.brace()
+  guard.operation = false
+  operation.conclude, operation.abandoned, operation.parked = false, true, false
   operation:cancel "aborted"
   operation.schedule:tell_host()
 end
@@ -126,18 +151,18 @@ local function park(call, loop, thread, job, ...)
   local function wake()
     if seat.parked and seat.thread then loop.wake(seat.thread) end
   end
-  local operation = start(call, function() schedule:deliver(false, wake) end, job, ...)
-  operation.parked = true
-  local _ <close> = setmetatable({ operation = operation }, guard_mt)
+  local delivery = schedule.delivery(false, wake)
+  local guard <close> = setmetatable({ operation = false }, guard_mt)
+  local operation = start(call, function() schedule:post(delivery) end, job, ...)
+  operation.parked, guard.operation = true, operation
   schedule:tell_host()
   while not operation.ended do
     seat.parked = true
     loop.park()
     seat.parked = false
   end
-  if operation.problem then error(operation.problem[1], 0) end
-  if operation.fault ~= nil then error(operation.fault, 0) end
-  return calling.results(call, table.unpack(operation.results, 1, operation.results.n))
+  if operation.failed then error(operation.problem, 0) end
+  return calling.results(call, operation:outcome())
 end
 
 -- ---- all three ----------------------------------------------------------------------------------
@@ -160,7 +185,7 @@ function calling.run(call, done, job, ...)
   if done then return call_back(call, done, job, ...) end
   local thread = parkable(call.client)
   if thread then return park(call, call.client.loop, thread, job, ...) end
-  return calling.results(call, call.schedule:await(start(call, nil, job, ...)))
+  return calling.results(call, call.schedule:await(start(call, false, job, ...)))
 end
 
 return calling

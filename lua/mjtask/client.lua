@@ -229,15 +229,15 @@ end
 
 --- Somebody says that there is news of a task, a webhook for example: whoever waits for it looks
 --- soon, at most once a second. Nothing of the hook itself is believed.
----@param id string|integer|table what is no id, or nobody's, does nothing
+---@param id string|integer|table what is no id, or nobody's, does nothing; nor does a closed client
 function methods:hint(id)
-  check_self(self, 2)
+  check_client(self, 2) -- a hook may well come after the end
   local kind = type(id)
   if kind ~= "string" and kind ~= "number" and kind ~= "table" then
     error(("id: a string, an integer or a table expected, got %s"):format(kind), 2)
   end
   id = ids.read(id)
-  if not id then return end
+  if not id or self.closed then return end
   for listener in pairs(self.listeners) do listener:hint(id) end
   self.schedule:tell_host()
 end

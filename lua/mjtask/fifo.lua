@@ -14,8 +14,9 @@ function fifo.new()
 end
 
 function methods:push(value)
-  self.last = self.last + 1
-  self[self.last] = value
+  local last = self.last + 1
+  self[last] = value -- fails for lack of memory, or comes to count
+  self.last = last
 end
 
 --- The oldest value; nil if there is none.
@@ -27,24 +28,13 @@ function methods:pop()
   return value
 end
 
+--- The oldest value, which stays.
+function methods:first_value()
+  return self[self.first]
+end
+
 function methods:is_empty()
   return self.first > self.last
-end
-
-function methods:count()
-  return self.last - self.first + 1
-end
-
---- Takes out the oldest value for which `suits(value)` is true.
-function methods:take(suits)
-  for at = self.first, self.last do
-    local value = self[at]
-    if suits(value) then
-      table.move(self, at + 1, self.last + 1, at)
-      self.last = self.last - 1
-      return value
-    end
-  end
 end
 
 return fifo

@@ -1,13 +1,18 @@
 -- Operations as coroutines, and their timers: who waits for what, and when user code runs. Knows
 -- an engine by its methods and a clock by its function; must not know what is asked of a server.
+--
+-- Memory may run out anywhere. In an operation that is the operation's own failure. Out here it
+-- would lose one that waits, or a callback: so what wakes, ends and tells takes none, or has it
+-- before there is anything to lose. Hence fields that are false, not nil, until they are needed.
 
-local fifo = require "mjtask.fifo"
 local heap = require "mjtask.heap"
+local line = require "mjtask.line"
 
 local schedule = {}
 
 local TICK = 0.1 -- seconds between two reports of a transfer under way
 local NAP = 0.05 -- seconds that a host which watches no descriptor may sleep while one flies
+local LEVELS = 24 -- of calls; a step and the end of an operation need some fifteen
 
 ---@class mjtask.Schedule
 local methods = {}
@@ -29,34 +34,29 @@ function schedule.new(setup)
     jump = setup.jump,
     max_inflight = setup.max_inflight,
     inflight = 0, -- transfers with the engine
+    unstepped = false, -- one was started since its last step, and has work at once
     operations = {}, -- every operation that has not ended, as a key
     count = 0, -- of them
     timers = heap.new(), -- of operations
-    queue = { first = nil, last = nil }, -- operations that wait for one of max_inflight places
-    deliveries = fifo.new(), -- calls of user code, in the order things happened
+    queue = line.new(), -- operations that wait for one of max_inflight places
+    deliveries = line.new(), -- calls of user code, in the order things happened
     nested = false, -- an operation or user code runs
-    closed = nil, -- the reason, once it is
+    closed = false, -- the reason, once it is
     watched = false, -- somebody else's loop watches the engine's descriptor
     on_busy = nil, -- told whether anything is under way, when that changes
     busy = false, -- what it was told
   }, mt)
 end
 
--- ---- the queue for places -----------------------------------------------------------------------
-
--- Operations are linked with each other, so that one that gives up leaves nothing behind.
-local function enqueue(queue, operation)
-  operation.queue, operation.before = queue, queue.last
-  if queue.last then queue.last.after = operation else queue.first = operation end
-  queue.last = operation
+-- Lua needs memory for a stack that grows, and for the first call at each depth of one.
+local function deepen(levels)
+  if levels > 0 then deepen(levels - 1) end
 end
 
-local function dequeue(operation)
-  local queue, before, after = operation.queue, operation.before, operation.after
-  if not queue then return end
-  operation.queue, operation.before, operation.after = nil, nil, nil
-  if before then before.after = after else queue.first = after end
-  if after then after.before = before else queue.last = before end
+--- Raises if there is not the memory that it takes to end an operation, or to make a step. To be
+--- called first, where either is asked for: then nothing has happened yet.
+function methods.brace()
+  deepen(LEVELS)
 end
 
 -- ---- operations ---------------------------------------------------------------------------------
@@ -73,18 +73,26 @@ end
 -- What an operation waited for is over: takes it out of everything that knew it.
 local function stop_waiting(self, operation)
   self.timers:remove(operation)
-  dequeue(operation)
+  self.queue:remove(operation)
   local transfer = operation.transfer
   if transfer then
-    operation.transfer = nil
+    operation.transfer = false
     transfer:cancel()
     self.inflight = self.inflight - 1
   end
 end
 
-local function finish(self, operation, ...)
-  operation.ended = true
-  operation.results = table.pack(...)
+--- What it returned; nil and the reason, if it was ended from outside; nothing, if it failed.
+function operation_methods:outcome()
+  if self.reason then return nil, self.reason end
+  if not self.failed then return self.value, self.err end
+end
+
+-- Ends an operation: of itself, or for a reason from outside. Once: who asked before whether it has
+-- ended may have run a finalizer since.
+local function finish(self, operation, reason)
+  if operation.ended then return end
+  operation.ended, operation.reason = true, reason
   self.operations[operation] = nil
   self.count = self.count - 1
   stop_waiting(self, operation)
@@ -93,94 +101,120 @@ local function finish(self, operation, ...)
     parent.branches[operation] = nil
     parent:rouse()
   end
-  for branch in pairs(branches or {}) do branch:cancel(operation.cancelled or "aborted") end
-  if conclude then conclude(operation, ...) end
+  if branches then
+    for branch in pairs(branches) do branch:cancel(operation.cancelled or "aborted") end
+  end
+  if conclude then conclude(operation, operation:outcome()) end
+end
+
+-- An operation has died: of no memory, of no C stack, or of a fault of ours. That belongs to who
+-- called; a branch takes the whole along.
+local function fail(self, operation, problem)
+  operation.failed, operation.problem = true, problem
+  finish(self, operation, false)
+  local parent = operation.parent
+  if parent and not parent.ended then
+    parent.failed, parent.problem = true, problem
+    parent:cancel "aborted"
+  end
 end
 
 -- Runs an operation until it waits for something again, or ends. Every allocation may run a
 -- finalizer that calls the client, and with it this very operation: hence the questions.
 local function resume(self, operation, ...)
-  local outer = self.nested
+  local outer, thread = self.nested, operation.thread
   self.nested = true
-  local results = table.pack(coroutine.resume(operation.thread, ...))
+  local ok, problem = coroutine.resume(thread, ...)
   self.nested = outer
-  local reason = operation.cancelled or self.closed
   if operation.ended then return end -- by a finalizer's step
-  if results[1] and coroutine.status(operation.thread) ~= "dead" then
-    if operation.cancelled then
-      operation:cancel(operation.cancelled)
+  local reason = operation.cancelled or not ok and self.closed
+  if ok and coroutine.status(thread) ~= "dead" then
+    if reason then
+      operation:cancel(reason)
     elseif operation.woken then -- before it had gone to sleep
-      local value = operation.value
-      operation.woken, operation.value = false, nil
-      return resume(self, operation, value)
+      return resume(self, operation)
     end
-  elseif results[1] and not operation.cancelled then
-    finish(self, operation, table.unpack(results, 2, results.n))
-  elseif reason then
-    finish(self, operation, nil, reason)
-  else -- no memory, no C stack, or a fault of ours: it belongs to who called
-    operation.fault = results[2]
-    finish(self, operation)
-    local parent = operation.parent
-    if parent and not parent.ended then
-      parent.fault = operation.fault
-      parent:cancel "aborted"
+  else
+    if not ok then coroutine.close(thread) end -- its <close>, which do not run when it dies
+    if ok or reason then
+      finish(self, operation, reason)
+    else
+      fail(self, operation, problem)
     end
   end
 end
 
--- Ends the waiting of an operation; `value` is what it waited for.
-local function wake(self, operation, value)
-  if coroutine.status(operation.thread) == "suspended" then
-    return resume(self, operation, value)
-  end
-  operation.woken, operation.value = true, value
+-- Ends the waiting of an operation; `gift` is what it waited for.
+local function wake(self, operation, gift)
+  operation.woken, operation.gift = true, gift
+  if coroutine.status(operation.thread) == "suspended" then resume(self, operation) end
+end
+
+-- Inside an operation: waits, and returns what for; false: for a time.
+local function pause(operation)
+  coroutine.yield()
+  local gift = operation.gift
+  operation.woken, operation.gift = false, false
+  return gift
+end
+
+-- What an operation runs.
+local function run(operation, body, ...)
+  operation.value, operation.err = body(operation, ...)
 end
 
 local function launch(self, parent, conclude, body, ...)
   local operation = setmetatable({
     schedule = self,
-    thread = coroutine.create(body),
-    parent = parent, branches = nil, -- operations that end with it
+    thread = coroutine.create(run),
+    parent = parent, branches = false, -- operations that end with it
     conclude = conclude, -- called when it has ended
-    ended = false,
-    transfer = nil, -- the one under way
-    queue = nil, before = nil, after = nil, -- in the queue for places
+    ended = true, -- until it is counted
+    value = false, err = false, reason = false, -- how it ended, see outcome
+    failed = false, problem = false, -- the error that is for who awaits it
+    cancelled = false, -- the reason, while it still runs
+    transfer = false, -- the one under way
+    line = false, before = false, after = false, -- in the queue for places
     resting = false, roused = false,
-    woken = false, value = nil, -- while it ran
+    woken = false, gift = false, -- what it waited for, until it takes it
     abandoned = false, -- what it still had to tell concerns nobody
-    parked = false, problem = nil, -- a coroutine of a loop awaits it; an error that is for it
-    reader = nil, -- the operation that takes what this one brings forth, see watch.lua
+    parked = false, -- a coroutine of a loop awaits it
+    reader = false, -- the operation that takes what this one brings forth, see watch.lua
   }, operation_mt)
+  if parent then parent.branches[operation] = true end
+  self.operations[operation] = true
   self.count = self.count + 1
+  operation.ended = false
   if self.closed then -- just now, perhaps while close walks over the operations
-    finish(self, operation, nil, self.closed)
+    finish(self, operation, self.closed)
     return operation
   end
-  self.operations[operation] = true
-  if parent then parent.branches[operation] = true end
-  resume(self, operation, operation, ...)
+  resume(self, operation, operation, body, ...)
   return operation
 end
 
---- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait.
+--- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait. What it
+--- returns, two values at most, is its outcome. Raises if there is no memory to start one; what
+--- fails later is told by its end.
 ---@return mjtask.Operation
 function methods:spawn(body, ...)
-  return launch(self, nil, nil, body, ...)
+  self.brace()
+  return launch(self, false, false, body, ...)
 end
 
---- The same; `conclude(operation, ...)` is called once, when it has ended, with its results. It
---- must not wait, nor run user code.
+--- The same; `conclude(operation, ...)` is called once, when it has ended, with its outcome. It
+--- must not wait, nor run user code, nor fail.
 ---@return mjtask.Operation
 function methods:spawn_with(conclude, body, ...)
-  return launch(self, nil, conclude, body, ...)
+  self.brace()
+  return launch(self, false, conclude, body, ...)
 end
 
 --- Inside an operation: starts another that ends with it, and rouses it when it ends itself.
 ---@return mjtask.Operation
 function operation_methods:branch(body, ...)
   self.branches = self.branches or {}
-  return launch(self.schedule, self, nil, body, ...)
+  return launch(self.schedule, self, false, body, ...)
 end
 
 local start_queued
@@ -190,12 +224,9 @@ local start_queued
 function operation_methods:cancel(reason)
   local owner = self.schedule
   if self.ended then return end
-  if coroutine.status(self.thread) ~= "suspended" then
-    self.cancelled = reason
-    return
-  end
   self.cancelled = reason
-  finish(owner, self, nil, reason)
+  if coroutine.status(self.thread) ~= "suspended" then return end
+  finish(owner, self, reason)
   coroutine.close(self.thread)
   start_queued(owner)
 end
@@ -203,7 +234,7 @@ end
 --- Inside an operation: sleeps until `time`.
 function operation_methods:sleep_until(time)
   self.schedule.timers:set(self, time)
-  coroutine.yield()
+  pause(self)
 end
 
 --- Inside an operation: sleeps until `time` (nil: without end), or until it is roused; not at all
@@ -213,9 +244,9 @@ function operation_methods:rest(time)
     self.roused = false
     return
   end
+  self.schedule.timers:set(self, time or math.huge) -- so that to be roused takes no memory
   self.resting = true
-  if time then self.schedule.timers:set(self, time) end
-  coroutine.yield()
+  pause(self)
   self.resting, self.roused = false, false
 end
 
@@ -229,10 +260,10 @@ end
 -- Inside an operation: waits for one of max_inflight places. False: the deadline passed first.
 local function wait_for_place(self, deadline)
   local owner = self.schedule
-  if owner.inflight < owner.max_inflight and not owner.queue.first then return true end
-  enqueue(owner.queue, self)
+  if owner.inflight < owner.max_inflight and owner.queue:is_empty() then return true end
   owner.timers:set(self, deadline)
-  return coroutine.yield()
+  owner.queue:push(self)
+  return pause(self)
 end
 
 -- The place is taken only when it is used: a finalizer that runs during the start may need it.
@@ -241,24 +272,27 @@ local function start(self, request)
   local engine = owner.engine
   local transfer = (request.file and engine.download or engine.start)(engine, request, self)
   self.transfer = transfer
-  owner.inflight = owner.inflight + 1
+  owner.inflight, owner.unstepped = owner.inflight + 1, true
   return transfer
 end
 
 --- Inside an operation: does `request` (see the engine's start; with a file, its download) and
 --- returns the ended transfer; nil if `deadline` passed before one of max_inflight places was free.
 --- `limit` is what the exchange may take in seconds; it ends with the deadline in any case.
+--- `request.admit()`, if there is one, is called as soon as there is a place; if it says no, that
+--- is given up again, and nil and false are returned.
 --- `tick(transfer)` is called now and then meanwhile; what it returns ends the exchange, and is
 --- returned behind a nil.
 function operation_methods:send(request, limit, deadline, tick)
   local owner = self.schedule
   if not wait_for_place(self, deadline) then return nil end
+  if request.admit and not request.admit() then return nil, false end
   request.timeout = math.min(limit, deadline - owner.now())
   if request.timeout <= 0 then return nil end
   local transfer = start(self, request)
   repeat
     if tick and self.transfer then owner.timers:set(self, owner.now() + TICK) end
-    local ended = coroutine.yield()
+    local ended = pause(self)
     local verdict = tick and tick(transfer)
     if verdict and not ended then
       stop_waiting(owner, self)
@@ -271,7 +305,7 @@ end
 -- Gives free places to those who wait longest for one.
 function start_queued(self)
   while self.inflight < self.max_inflight and not self.closed do
-    local operation = self.queue.first
+    local operation = self.queue:first()
     if not operation then return end
     stop_waiting(self, operation)
     wake(self, operation, true)
@@ -280,25 +314,38 @@ end
 
 -- ---- user code ----------------------------------------------------------------------------------
 
---- Notes a call of user code, to be made when no operation runs. It is made for `operation` (or,
---- if that is a branch, for the one it belongs to), and not any more once that is abandoned; false:
---- for nobody, it is made in any case.
-function methods:deliver(operation, callback, ...)
+--- A call of user code, to be made when no operation runs. It is made for `operation` (or, if that
+--- is a branch, for the one it belongs to), and not any more once that is abandoned; false: for
+--- nobody, it is made in any case.
+function methods.delivery(operation, callback, ...)
   while operation and operation.parent do operation = operation.parent end
-  self.deliveries:push(table.pack(operation, callback, ...))
+  return {
+    owner = operation, line = false, before = false, after = false,
+    n = 1 + select("#", ...), callback, ...,
+  }
+end
+
+--- Notes a delivery; each once.
+function methods:post(delivery)
+  self.deliveries:push(delivery)
+end
+
+--- Both at once.
+function methods:deliver(operation, callback, ...)
+  self.deliveries:push(self.delivery(operation, callback, ...))
+end
+
+local function concerns(delivery, awaited)
+  local owner = delivery.owner
+  return owner == awaited or owner and owner.reader == awaited
 end
 
 -- Takes the next delivery: any, or the next for whom `awaited` was started.
 local function next_delivery(self, awaited)
   local queue = self.deliveries
-  if awaited then
-    return queue:take(function(delivery)
-      local owner = delivery[1]
-      return owner == awaited or owner and owner.reader == awaited
-    end)
-  end
+  if awaited then return queue:take(concerns, awaited) end
   local delivery = queue:pop()
-  while delivery and delivery[1] and delivery[1].abandoned do delivery = queue:pop() end
+  while delivery and delivery.owner and delivery.owner.abandoned do delivery = queue:pop() end
   return delivery
 end
 
@@ -309,16 +356,16 @@ end
 local function run_deliveries(self, awaited)
   local outer = self.nested
   local failed, problem = false, nil
-  local left = (awaited or self.closed) and math.huge or self.deliveries:count()
+  local left = (awaited or self.closed) and math.huge or self.deliveries.count
   self.nested = true
   local delivery = next_delivery(self, awaited)
   while delivery do
-    local ok, err = self.call(table.unpack(delivery, 2, delivery.n))
+    local ok, err = self.call(table.unpack(delivery, 1, delivery.n))
     if not ok then
-      local owner = delivery[1]
+      local owner = delivery.owner
       local parked = owner and (owner.reader or owner)
       if parked and parked.parked then
-        parked.problem = parked.problem or { err }
+        if not parked.failed then parked.failed, parked.problem = true, err end
         parked:cancel("aborted")
       elseif not failed then
         failed, problem = true, err
@@ -331,6 +378,12 @@ local function run_deliveries(self, awaited)
   return failed, problem
 end
 
+-- The time of what is due next; nil: nothing will ever be.
+local function next_due(self)
+  local _, due = self.timers:first()
+  return due and due < math.huge and due or nil
+end
+
 --- Is nothing under way, and nothing to be told?
 function methods:is_idle()
   return self.count == 0 and (self.nested or self.deliveries:is_empty())
@@ -341,8 +394,7 @@ end
 function methods:tell_host()
   if self.nested or self.closed then return end
   if self.watched then
-    local _, due = self.timers:first()
-    self.engine:wake_at(not self.deliveries:is_empty() and -math.huge or due)
+    self.engine:wake_at(not self.deliveries:is_empty() and -math.huge or next_due(self))
   end
   local busy = not self:is_idle()
   if self.on_busy and busy ~= self.busy then
@@ -359,8 +411,8 @@ local function run_timers(self)
   local operation, due = self.timers:first()
   while operation and due <= now do
     self.timers:remove(operation)
-    dequeue(operation)
-    wake(self, operation, nil)
+    self.queue:remove(operation)
+    wake(self, operation, false)
     any = true
     operation, due = self.timers:first()
   end
@@ -371,7 +423,7 @@ end
 local function run_transfers(self)
   local operation, transfer = self.engine:next()
   while operation do
-    operation.transfer = nil
+    operation.transfer = false
     self.inflight = self.inflight - 1
     self.timers:remove(operation)
     start_queued(self) -- before this one, which may want a place again
@@ -381,7 +433,7 @@ local function run_transfers(self)
 end
 
 local function move(self, seconds, awaited)
-  local _, due = self.timers:first()
+  local due = next_due(self)
   if self.jump and due and self.inflight == 0 then
     if due > self.now() then self.jump(due) end
     run_timers(self)
@@ -389,9 +441,11 @@ local function move(self, seconds, awaited)
   end
   if run_timers(self) then seconds = 0 end -- something has happened
   if not self.nested and not self.deliveries:is_empty() then seconds = 0 end
-  _, due = self.timers:first()
+  due = next_due(self)
   self.engine:wake_at(not self.jump and due or nil)
   if awaited and awaited.ended then seconds = 0 end -- by a finalizer's step, too
+  if not due and self.inflight == 0 then seconds = 0 end -- what there is runs, below this finalizer
+  self.unstepped = false
   local interrupted = self.engine:step(seconds)
   run_transfers(self)
   run_timers(self)
@@ -405,6 +459,7 @@ end
 ---@return boolean
 function methods:step(seconds, awaited)
   if self.closed then return false end
+  self.brace()
   local ok, interrupted = pcall(move, self, seconds, awaited)
   if ok then return interrupted end
   if self.closed then return false end -- by a finalizer, in the middle of it
@@ -440,7 +495,8 @@ end
 function methods:timeout()
   if not self.deliveries:is_empty() then return 0 end
   if self.count == 0 then return nil end
-  local _, due = self.timers:first()
+  if self.unstepped then return 0 end
+  local due = next_due(self)
   local rest = due and math.max(due - self.now(), 0)
   if self.inflight > 0 or not rest then rest = math.min(rest or NAP, NAP) end
   return rest
@@ -468,19 +524,21 @@ function methods:await(operation)
   local ok, problem = pcall(drive, self, operation)
   if not ok then
     self.nested = outer
-    operation:cancel("aborted")
     operation.abandoned = true
+    operation:cancel("aborted")
   end
   self:tell_host()
   if not ok then error(problem, 0) end
-  if operation.fault ~= nil then error(operation.fault, 0) end
-  return table.unpack(operation.results, 1, operation.results.n)
+  if operation.failed then error(operation.problem, 0) end
+  return operation:outcome()
 end
 
 --- Ends every operation with `nil, reason`, and moves nothing any more. What is to be told of that
---- is told before this returns; its first error is raised.
+--- is told before this returns; its first error is raised. If it is not closed then, it was for
+--- lack of memory, and nothing has happened.
 function methods:close(reason)
   if self.closed then return end
+  self.brace()
   self.closed = reason
   for operation in pairs(self.operations) do operation:cancel(reason) end
   local failed, problem = run_deliveries(self)

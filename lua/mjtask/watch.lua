@@ -12,6 +12,7 @@ local watch = {}
 
 local LIST = "/mj/task/list-by-condition"
 local GROUP = 100 -- tasks in one list; huanwangai's limit is 500, the others name none
+local SMALL = 8 -- tasks in a list that is not halved any more: it is one of them that is so large
 local EARLY = 0.5 -- of its interval, by which a look may be early if another goes out anyway
 
 -- Errors that a server may say of every request, and so not of lists.
@@ -35,8 +36,10 @@ local function reset(self)
   self.places = {} -- by id
   self.free = {} -- places to be used again
   self.ready, self.lone = fifo.new(), fifo.new() -- places that are due, for a list and for none
-  self.taken = {} -- by place: it is ready or looked at, and so not free yet, whatever happens
-  self.alone = {} -- by place: lists leave it out
+  -- by place: it is ready or looked at, and so not free yet, whatever happens; "hinted": somebody
+  -- said that there is news; "late": its time passed while nobody stepped, and a look is owed
+  self.taken = {}
+  self.alone = {} -- by place: not in a list, this time
   self.workers = 0
 end
 
@@ -53,17 +56,30 @@ end
 
 -- ---- tasks come and go --------------------------------------------------------------------------
 
+-- May fail half-way, for lack of memory.
+local function enter(self, place, id, now)
+  self.ids[place], self.places[id] = id, place
+  self.book:open(place, now)
+  self.timers:set(place, now)
+end
+
 --- Adds a task. Returns false if it is watched already.
 ---@param id string
 ---@return boolean
 function methods:add(id)
   if self.places[id] then return false end
-  local now = self.call.schedule.now()
-  local place = table.remove(self.free) or #self.ids + 1
-  self.ids[place], self.places[id] = id, place
+  local count = #self.free
+  local place = self.free[count] or #self.ids + 1
+  local before = self.ids[place]
+  local ok, problem = pcall(enter, self, place, id, self.call.schedule.now())
+  if not ok then
+    self.timers:remove(place)
+    self.book:close(place)
+    self.places[id], self.ids[place] = nil, before
+    error(problem, 0)
+  end
+  self.free[count] = nil
   self.open = self.open + 1
-  self.book:open(place, now)
-  self.timers:set(place, now)
   if self.operation then self.operation:rouse() end
   return true
 end
@@ -119,7 +135,11 @@ local function gather(self)
   local now, book = self.call.schedule.now(), self.book
   local place, due = self.timers:first()
   while place and due <= now do
-    if self.taken[place] or now >= book.deadline[place] and not book:extend(place, due) then
+    if self.taken[place] and book:is_late(place) then -- its look may still bring something
+      book:extend(place, due)
+      self.taken[place] = "late"
+      self.timers:set(place, book.deadline[place])
+    elseif self.taken[place] or now >= book.deadline[place] and not book:extend(place, due) then
       time_out(self, place)
     else
       make_ready(self, place)
@@ -142,7 +162,7 @@ end
 local function gather_early(self, group)
   local now, book = self.call.schedule.now(), self.book
   local place, due = self.timers:first()
-  while #group < self.group and place and not self.taken[place] and not self.alone[place]
+  while #group < self.group and place and not self.taken[place]
     and due - now <= EARLY * book.interval[place] do
     make_ready(self, place)
     group[#group + 1] = self.ready:pop() -- which was empty
@@ -170,25 +190,26 @@ end
 
 -- ---- looks --------------------------------------------------------------------------------------
 
--- A look is over: the place is due again, or has ended.
-local function judge(self, place, task, err, chance)
-  local hinted = self.taken[place] == "hinted"
-  self.taken[place] = nil
-  if not self.ids[place] then return free(self, place) end -- ended meanwhile
-  if self.once then return conclude(self, place, task, err) end
-  local over
-  over, task, err = self.book:judge(place, task, err, hinted)
-  if over then return conclude(self, place, task, err) end
-  if self.book.overtime[place] then return time_out(self, place) end
-  local due = self.book:next_look(place, chance)
-  self.timers:set(place, math.min(due, self.book.deadline[place]))
-end
-
 -- To be looked at again at once.
 local function look_again(self, place, alone)
   if not self.ids[place] then return free(self, place) end -- ended meanwhile
-  self.alone[place] = alone or nil
+  self.taken[place], self.alone[place] = true, alone
   line_up(self, place)
+end
+
+-- A look is over: the place is due again, or has ended.
+local function judge(self, place, task, err, chance)
+  local state = self.taken[place]
+  self.taken[place], self.alone[place] = nil, nil
+  if not self.ids[place] then return free(self, place) end -- ended meanwhile
+  if self.once then return conclude(self, place, task, err) end
+  local over
+  over, task, err = self.book:judge(place, task, err, state == "hinted")
+  if over then return conclude(self, place, task, err) end
+  if state == "late" then return look_again(self, place) end
+  if self.book.overtime[place] then return time_out(self, place) end
+  local due = self.book:next_look(place, chance)
+  self.timers:set(place, math.min(due, self.book.deadline[place]))
 end
 
 local function begin(self, call, group)
@@ -236,51 +257,61 @@ local function copy_error(err)
   })
 end
 
--- The first list failed: one of its tasks alone tells whether lists are what is wrong. Returns true
--- if they are, and that one is done with.
-local function try_one(self, call, group, problem)
-  call.id = self.ids[group[1]]
-  if not call.id then return false end
+-- One task of a list that failed, or was empty, alone: does it tell that lists are what is wrong?
+-- That is so if it fails in another way than this kind; without one, only if it succeeds. What can
+-- be said of that task is said.
+local function try_one(self, call, group, kind)
+  call.id, call.attempts = self.ids[group[1]], 0
+  if not call.id then return false end -- ended meanwhile
   local task, err = self.fetch(call)
-  if not task and (err.retryable or err.kind == problem.kind) then return false end
-  judge(self, group[1], task, err, call.schedule.random())
-  table.remove(group, 1)
-  return true
+  count_attempts(self, call, { group[1] })
+  if err and err.retryable then return false end
+  judge(self, table.remove(group, 1), task, err, call.schedule.random())
+  return task ~= nil or kind ~= nil and err.kind ~= kind
 end
 
--- Deals with a list that failed. Returns the places that have not been dealt with, and whether they
--- are to be looked at again, each alone; else the failure is one of each.
+-- Deals with a list that failed. Returns whether the places left in the group are to be looked at
+-- again, and each alone; else the failure is one of each.
 local function diagnose(self, call, group, err)
-  local client = call.client
-  if err.kind == "too_large" and #group > 1 then
-    self.group = math.max(#group // 2, 1)
-    return true, nil
+  local client, kind = call.client, err.kind
+  if kind == "too_large" and #group > SMALL then
+    self.group = math.min(self.group, #group // 2)
+    return true, false
   end
-  local of_lists = not err.retryable and not universal[err.kind]
-  if client.lists then return of_lists, of_lists end
-  if of_lists or try_one(self, call, group, err) then client.lists = false end
-  return client.lists == false, nil
+  local of_lists = not err.retryable and not universal[kind]
+  if client.lists then return of_lists, true end
+  if not of_lists and not try_one(self, call, group, kind) then return false end
+  -- That it was too much is no reason never to ask for one again.
+  if kind ~= "rate_limited" then client.lists = false end
+  return true, true
+end
+
+local function is_any_of(found, ids)
+  for _, id in ipairs(ids) do
+    if found[id] then return true end
+  end
+  return false
 end
 
 local function look_at_list(self, call, group)
   begin(self, call, group)
   local found, err, ids = fetch_list(self, call, group)
+  local again, alone = found ~= nil, true
   if not found then
-    local again, alone = diagnose(self, call, group, err)
-    for _, place in ipairs(group) do
-      if again then
-        look_again(self, place, alone)
-      else
-        judge(self, place, nil, copy_error(err), call.schedule.random())
-      end
-    end
-    return
+    again, alone = diagnose(self, call, group, err)
+  elseif not call.client.lists then
+    call.client.lists = is_any_of(found, ids) or not try_one(self, call, group)
   end
-  call.client.lists = true
   local chance = call.schedule.random()
-  for at, place in ipairs(group) do
-    local task = found[ids[at]]
-    if task then judge(self, place, task, nil, chance) else look_again(self, place, true) end
+  for _, place in ipairs(group) do
+    local task = found and found[self.ids[place]]
+    if task then
+      judge(self, place, task, nil, chance)
+    elseif again then
+      look_again(self, place, alone)
+    else
+      judge(self, place, nil, copy_error(err), call.schedule.random())
+    end
   end
 end
 

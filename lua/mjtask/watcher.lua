@@ -23,11 +23,16 @@ local function state_of(self)
   return self.state
 end
 
+-- Unless it was closed since that happened.
+local function call_back(state, ...)
+  if not state.left then return state.each(...) end
+end
+
 -- A task has ended.
 local function tell(state, id, task, err)
   local schedule = state.call.schedule
   if state.each then
-    schedule:deliver(state.operation, state.each, id, task, err)
+    schedule:deliver(state.operation, call_back, state, id, task, err)
   else
     state.ended:push { id, task, err }
     for reader in pairs(state.readers) do reader:rouse() end
@@ -35,10 +40,14 @@ local function tell(state, id, task, err)
 end
 
 -- All have ended. Unless a callback has just added one.
-local function tell_end(state, err)
-  if not state.operation.ended or state.over then return end
+local function tell_end(state)
+  local operation = state.operation
+  if not operation.ended or state.over then return end
+  local reason = state.left and "aborted" or state.cut and (operation.reason or "aborted")
+  local err = reason and calling.ended_at_least(reason, calling.ended, reason) or nil
   state.over = true
   state.each(nil, nil, err)
+  if operation.failed then error(operation.problem, 0) end
 end
 
 -- The operation has ended: all tasks have, or it was told to, or it failed.
@@ -46,27 +55,30 @@ local function conclude(state, operation, value, reason)
   local call = state.call
   state.operation = operation
   call.client.listeners[state.watch] = nil
-  if operation.fault ~= nil then
-    call.schedule:deliver(false, error, operation.fault, 0)
-    reason = "aborted"
-  elseif reason == "closed" then
-    state.watch:give_up(function() return calling.ended(reason) end)
+  if reason == "closed" then
+    local ok, problem = pcall(state.watch.give_up, state.watch, function()
+      return calling.ended(reason)
+    end)
+    if not ok then operation.failed, operation.problem = true, problem end -- no memory for each
   end
+  state.cut = not value
   for reader in pairs(state.readers) do reader:rouse() end
-  if not state.each then return end
-  state.closed = state.closed or not value
-  call.schedule:deliver(false, tell_end, state, not value and calling.ended(reason) or nil)
+  if operation.failed or state.each and state.cut then state.closed = true end
+  if state.each then call.schedule:post(state.ending) end
 end
 
 local function launch(state)
   local call = state.call
-  call.client.listeners[state.watch] = true
-  call.schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
+  local schedule, listeners = call.schedule, call.client.listeners
+  -- Made now: it must not fail when it is due.
+  state.ending = state.each and schedule.delivery(false, tell_end, state)
+  schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
     state.operation, call.operation = operation, operation
+    listeners[state.watch] = true
     state.watch:run(operation)
     return true
   end)
-  call.schedule:tell_host()
+  schedule:tell_host()
 end
 
 --- Watches tasks. The watcher is for a loop; with `each` it calls back, and lives on until all have
@@ -78,8 +90,13 @@ end
 ---@return mjtask.Watcher
 function watcher.new(call, ids, fetch, each)
   local state = {
-    call = call, each = each, ended = fifo.new(), readers = {},
+    call = call, each = each, ended = fifo.new(),
+    readers = setmetatable({}, { __mode = "k" }), -- one that is cancelled does not come back
+    operation = false, -- the last one
+    ending = false, -- the delivery of its end, made before
+    cut = false, -- it did not end of itself
     closed = false, -- nothing can be added
+    left = false, -- by who called close
     over = false, -- the callback was told the end
   }
   state.watch = watch.new(call, fetch, function(...) tell(state, ...) end)
@@ -106,7 +123,12 @@ function mt:__call()
   while true do
     local entry = state.ended:pop()
     if entry then return entry[1], entry[2], entry[3] end
-    if state.operation.ended then return nil end
+    local operation = state.operation
+    if operation.failed then -- said once
+      operation.failed = false
+      error(operation.problem, 0)
+    end
+    if operation.ended then return nil end
     calling.run(calling.new(state.call.client, "watch", {}), nil, wait, state)
   end
 end
@@ -125,15 +147,16 @@ function methods:add(id)
   return added
 end
 
+local nothing = fifo.new()
+
 --- Ends it: nothing more is told, but to a callback its end. Idempotent.
 function methods:close()
   local state = state_of(self)
-  state.closed = true
-  state.ended = fifo.new()
-  local operation = state.operation
-  if operation.ended then return end
-  operation.abandoned = true
-  operation:cancel "aborted"
+  state.call.schedule.brace()
+  state.closed, state.left = true, true
+  state.ended = nothing
+  state.operation.abandoned = true
+  state.operation:cancel "aborted"
   state.call.schedule:tell_host()
 end
 
@@ -149,8 +172,11 @@ end
 
 mt.__close = methods.close
 
+-- Memory may be what is missing: then the next collection tries again.
 function mt:__gc()
-  if not self.state.each then pcall(methods.close, self) end -- the client may be gone
+  if self.state.each then return end
+  local ok, problem = pcall(methods.close, self) -- the client may be gone
+  if not ok and problem == "not enough memory" then setmetatable(self, mt) end
 end
 
 --- Asks once for each of many tasks: the body of mj:fetch_many.

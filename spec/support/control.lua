@@ -27,6 +27,10 @@ function CALLS.task(definition, id)
   service.define(id, definition or {})
 end
 
+function CALLS.tasks(what)
+  service.define(what.ids, what.definition or {})
+end
+
 function CALLS.log()
   return log
 end

@@ -117,6 +117,12 @@ function methods:task(id, definition)
   return id
 end
 
+-- The same for many tasks, in one call.
+function methods:tasks(ids, definition)
+  call(self, "tasks", { ids = ids, definition = definition })
+  return ids
+end
+
 -- Every request since the reset but the control's: { method, path, headers, body, connection,
 -- port, at }.
 function methods:log()
