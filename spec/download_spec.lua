@@ -205,7 +205,7 @@ print(len(zlib.decompress(pixels)))
   end)
 end)
 
-describe("a download that fails leaves no file: ", function()
+describe("a download that fails leaves no file #D5: ", function()
   local function cut(bytes) return { body = PNG:sub(1, bytes) } end
   -- what the host does: the kind, tries, options
   local CASES = {
@@ -333,7 +333,7 @@ describe("a download is tried again", function()
   end)
 end)
 
-describe("a download's target", function()
+describe("a download's target #D3", function()
   it("is kept if it exists, and nothing is asked for", function()
     write(target, OLD)
     local err = fails_with("io", mj:download(picture(), target))
@@ -453,7 +453,7 @@ describe("a download's target", function()
   end)
 end)
 
-describe("the image host", function()
+describe("the image host #D1", function()
   local function image_requests()
     local found = {}
     for _, request in ipairs(p:log()) do
@@ -563,7 +563,7 @@ describe("the image host", function()
   end)
 end)
 
-describe("a private address", function()
+describe("a private address #D2", function()
   local one
 
   before_each(function() one = guarded() end)
@@ -651,7 +651,7 @@ describe("a private address", function()
   end)
 end)
 
-describe("a redirect of a picture", function()
+describe("a redirect of a picture #H6", function()
   it("is followed up to five times", function()
     for hops = 0, 5 do
       local url = hops > 0 and p.other_url .. "/hop/" .. hops .. "/attachments/a.png" or picture()

@@ -354,7 +354,7 @@ local function specs(way)
     it("do not end a fetch, nor lose it", function()
       p:task(ID, { life = "done", fault = { delay = 0.05 } })
       local storm = "%s & for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "
-        .. "kill -STOP $!; kill -CONT $!; sleep 0.01; done; wait $!"
+        .. "kill -STOP $!; kill -CONT $!; sleep 0.01; done 2> /dev/null; wait $!"
       local output, status = child.run(way.script(p) .. ([[
         local mj = new { retries = 0 }
         for _ = 1, 5 do assert(call(mj, "fetch", %q)) end
@@ -363,6 +363,21 @@ local function specs(way)
       assert.equal("well\n", output)
       assert.equal(0, status)
       assert.equal(5, #p:log())
+    end)
+
+    it("by the thousand, on connections that die, end nobody", function()
+      local host, reason = process.host()
+      if not host then return pending(reason) end
+      p:task(ID, { life = "done", fault = "okrst" })
+      local output, status = process.run(way.script(p) .. [[
+        local mj = new { retries = 0 }
+        storm(1000)
+        for _ = 1, 10 do assert(call(mj, "fetch", (...), { timeout = 10 })) end
+        print(storm(0) > 50)
+      ]], { args = { ID }, runner = host .. " states 1" })
+      assert.equal("true\nalive\n", output)
+      assert.equal(0, status)
+      assert.equal(10, #p:log())
     end)
 
     -- In a plain interpreter SIGPIPE is fatal. What is sent here is cut off in its midst.
