@@ -412,7 +412,7 @@ describe("a client", function()
       assert.equal(p.port, log[1].port)
     end)
 
-    it("sends those of an https url through its proxy, without the key", function()
+    it("sends those of an https url through its proxy, without the key #N11", function()
       p:set { dialect = "java" } -- which answers a CONNECT with 404
       local output = child.run([[
         local mj <close> = require "mjtask".new {
@@ -432,7 +432,7 @@ describe("a client", function()
       starts(output, "connect: ")
     end)
 
-    it("has a ~/.netrc that nobody reads", function()
+    it("has a ~/.netrc that nobody reads #N12", function()
       local home <const>, remove = child.directory()
       local file = assert(io.open(home .. "/.netrc", "w"))
       file:write("machine 127.0.0.1 login someone password netrc-word\n",

@@ -141,7 +141,7 @@ local function specs(way)
 
   after_each(function() mj:close() end)
 
-  describe("a fault #N4 #N5 #N6 #H1 #H7 #H8 #H9", function()
+  describe("a fault #N4 #N5 #N6 #H1 #H7 #H8 #H9 #J8", function()
     for _, name in ipairs(NAMES) do
       it("has a known outcome, and leaves the client well: " .. name, function()
         local limit = OUTCOMES[name] == "timeout" and SHORT or LONG

@@ -4,6 +4,7 @@
 local certificates = require "support.certificates"
 local child = require "support.child"
 local core = require "mjtask.core"
+local descriptors = require "support.descriptors"
 local figure = require "support.figure"
 local mjtask = require "mjtask"
 local process = require "support.process"
@@ -257,30 +258,10 @@ local function specs(way)
   end)
 
   describe("descriptors #N14", function()
-    local pid
-
-    local function listed()
-      local pipe <close> = assert(io.popen("ls /proc/" .. pid .. "/fd"))
-      local lines = 0
-      for _ in pipe:lines() do lines = lines + 1 end
-      return lines
-    end
-
-    -- How many this process has; nil where the system does not tell. The least of three counts:
-    -- ls may be so quick that it finds the pipe's other end still open here.
-    local function count()
-      if not pid then
-        local file <close> = io.open("/proc/self/stat")
-        pid = file and file:read("a"):match("^(%d+)")
-        if not pid then return nil end
-      end
-      return math.min(listed(), listed(), listed())
-    end
-
     local UNKNOWN = "not run: no /proc/self/fd here"
 
     it("are given back by close, whatever happened", function()
-      local base = count()
+      local base = descriptors()
       if not base then return pending(UNKNOWN) end
       mj = new { retries = 0, max_body = 65536 }
       for _, fault in ipairs {
@@ -290,30 +271,30 @@ local function specs(way)
         p:task(ID, { life = "done", fault = fault })
         fetch(ID, { request_timeout = 0.05 })
       end
-      assert(count() > base, "an open client has descriptors")
+      assert(descriptors() > base, "an open client has descriptors")
       mj:close()
-      assert.equal(base, count())
+      assert.equal(base, descriptors())
     end)
 
     it("are given back by the collector", function()
-      local base = count()
+      local base = descriptors()
       if not base then return pending(UNKNOWN) end
       for _ = 1, 5 do assert(way.call(new(), "fetch", SKU)) end
       collectgarbage()
       collectgarbage()
-      assert.equal(base, count())
+      assert.equal(base, descriptors())
     end)
 
     it("do not pile up", function()
       mj = new { retries = 0 }
       p:set { fault = "okclose" }
       assert(fetch(SKU))
-      local base = count()
+      local base = descriptors()
       if not base then return pending(UNKNOWN) end
       for _ = 1, 30 do assert(fetch(SKU)) end
       p:task(ID, { life = "done", fault = "rst" })
       for _ = 1, 10 do fetch() end
-      assert(count() <= base + 1, ("%d, then %d"):format(base, count()))
+      assert(descriptors() <= base + 1)
     end)
 
     it("may be used up, but for some: an error, and well again when there are more", function()

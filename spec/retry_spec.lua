@@ -54,7 +54,7 @@ after_each(function()
   mj = nil
 end)
 
-describe("a try that failed #H2 #H4", function()
+describe("a try that failed #H2 #H4 #N6", function()
   local FAST = { request_timeout = 0.05 }
 
   -- What the server does, the kind it ends as, options of the call.
