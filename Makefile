@@ -143,7 +143,7 @@ help: ## list the targets
 
 # Debian's names. Another flavour of libcurl's headers is as good.
 PACKAGES      = make gcc libc6-dev pkg-config liblua5.4-dev lua5.4 ca-certificates lua-cjson lua-busted lua-socket \
-                $(shell $(PKG_CONFIG) --exists libcurl 2>/dev/null || echo libcurl4-openssl-dev)
+                lua-sec $(shell $(PKG_CONFIG) --exists libcurl 2>/dev/null || echo libcurl4-openssl-dev)
 LINT_PACKAGES = lua-check clang-format clang-tidy cppcheck
 
 LINT_TOOLS    = luacheck clang-format clang-tidy cppcheck
@@ -169,7 +169,7 @@ bench-deps: ## install what bench compares with (apt-get; what is missing is lef
 	  else echo "bench-deps: no apt-get here; Debian's names are$$missing" >&2; exit 1; fi
 
 have: headers
-	@$(LUA) -e 'require "cjson"; require "socket"; require "busted"'
+	@$(LUA) -e 'require "cjson"; require "socket"; require "ssl"; require "busted"'
 
 define apt
   sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
@@ -188,7 +188,7 @@ define elsewhere
     rocks="$$rocks --lua-dir=$$(brew --prefix lua@5.4)"; \
   else system='your package manager, for what Debian calls $(PACKAGES)'; fi >/dev/null; \
   printf 'deps: no apt-get here, please run\n  %s\n' "$$system" >&2; \
-  for rock in lua-cjson luasocket busted; do echo "  $$rocks install $$rock" >&2; done; exit 1
+  for rock in lua-cjson luasocket luasec busted; do echo "  $$rocks install $$rock" >&2; done; exit 1
 endef
 
 # $(call paths,BUILD): where Lua finds the checkout, with that build
@@ -208,6 +208,16 @@ demo: all ## run examples/demo.lua
 
 test: all ## run the specs (ARGS="spec/x_spec.lua --filter=y" runs some)
 	@$(call suite,$(BUILD))
+
+N = 10
+LOG = $(BUILD)/repeat.log
+
+repeat: all ## run the specs N=10 times, or until they fail (ARGS as for test)
+	@begun=$$(date +%s); took () { echo "$$(($$(date +%s) - begun)) s"; }; \
+	for n in $$(seq $(N)); do \
+	  $(call suite,$(BUILD)) > $(LOG) 2>&1 || { cat $(LOG); echo "repeat: round $$n failed, $$(took)" >&2; exit 1; }; \
+	  echo "$$n of $(N): $$(grep ' success.* failure.* error' $(LOG)), $$(took)"; \
+	done
 
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
@@ -359,6 +369,6 @@ uninstall: ## remove what install put there
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
-.PHONY: all static programs portable headers help deps deps-lint bench-deps have env demo test asan stress hosts \
-        noepoll fuzz differential mutants tsan bench bench-quick bench-check instructions rock check lint lint-lua \
-        lint-c fuzz-objects install uninstall clean force
+.PHONY: all static programs portable headers help deps deps-lint bench-deps have env demo test repeat asan stress \
+        hosts noepoll fuzz differential mutants tsan bench bench-quick bench-check instructions rock check lint \
+        lint-lua lint-c fuzz-objects install uninstall clean force

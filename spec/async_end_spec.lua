@@ -343,7 +343,7 @@ describe("cancelling", function()
   end)
 end)
 
-describe("closing the client", function()
+describe("closing the client #L3", function()
   for moment, reach in pairs(MOMENTS) do
     it("tells an operation " .. moment .. " before it returns", function()
       local op = reach()

@@ -102,7 +102,7 @@ before_each(function()
   p:task(STUCK, { life = "done", fault = "stall" })
 end)
 
-describe("a finalizer", function()
+describe("a finalizer #I5", function()
   -- What it does, and what has to have been told in the end.
   local ACTS = {
     ["steps"] = [[
@@ -251,7 +251,7 @@ describe("a finalizer", function()
   end
 end)
 
-describe("a client that nobody holds", function()
+describe("a client that nobody holds #L3", function()
   local told
   local function note() told = told + 1 end
 

@@ -76,7 +76,7 @@ after_each(function()
   for _, client in ipairs(clients) do client:close() end
 end)
 
-describe("a callback", function()
+describe("a callback #I5", function()
   local folder, remove
   local serial = 0
   before_each(function() folder, remove = child.directory() end)

@@ -59,7 +59,7 @@ local function without_nulls(value)
   return out
 end
 
-describe("decode and lua-cjson", function()
+describe("decode and lua-cjson #J1", function()
   it("agree on many documents, and with what was meant", function()
     local generator = json_random.new(20260101)
     local kept = { null = NULL }

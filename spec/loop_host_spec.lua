@@ -267,7 +267,7 @@ for _, name in ipairs { "luv", "cqueues", "timer" } do
       assert.equal(0, status)
     end)
 
-    it("that forks leaves the parent's loop alone, however the child ends", function()
+    it("that forks leaves the parent's loop alone, however the child ends #L6", function()
       local host, no_host = process.host()
       if not host then return pending(no_host) end
       local given = os.getenv "ASAN_OPTIONS"

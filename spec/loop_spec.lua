@@ -361,7 +361,7 @@ for _, name in ipairs { "luv", "cqueues", "timer" } do
       end)
     end)
 
-    describe("a parked coroutine", function()
+    describe("a parked coroutine #L4", function()
       test("that is closed leaves nothing behind", function()
         local thread
         host.go(function()

@@ -106,3 +106,56 @@ describe("examples/watch.lua", function()
     assert.is_truthy(printed:find("2\tfailed: the task failed: banned", 1, true))
   end)
 end)
+
+describe("the table of what must be survived", function()
+  -- Row -> what it says: { specs = { name, … }, four = is it proved in four ways? }
+  local rows = {}
+
+  setup(function()
+    for row, specs, four in read("spec/README.md"):gmatch
+        "\n| (%u%d+) | [^|]* | ([^|]*) | ([^|]*)|" do
+      rows[row] = { specs = {}, four = four:find "4" ~= nil }
+      for name in specs:gmatch "[%w_/.]+" do table.insert(rows[row].specs, name) end
+    end
+  end)
+
+  -- Tags of a spec, as keys.
+  local function tags_of(path)
+    local tags = {}
+    for tag in read(path):gmatch "#(%u%d+)" do tags[tag] = true end
+    return tags
+  end
+
+  it("names for each row specs that say they prove it", function()
+    local count = 0
+    for row, facts in pairs(rows) do
+      local in_ways = false
+      assert(#facts.specs > 0, row)
+      for _, name in ipairs(facts.specs) do
+        if name:find "/" then
+          assert(read("spec/" .. name))
+        else
+          local path = "spec/" .. name .. "_spec.lua"
+          assert(tags_of(path)[row], row .. ": " .. path)
+          in_ways = in_ways or read(path):find("support.ways", 1, true) ~= nil
+        end
+      end
+      assert(not facts.four or in_ways, row .. " is not proved in four ways")
+      count = count + 1
+    end
+    assert.equal(14 + 9 + 3 + 9 + 5 + 5 + 13, count)
+  end)
+
+  it("has what each spec says it proves", function()
+    local pipe <close> = assert(io.popen "ls spec/*_spec.lua")
+    for path in pipe:lines() do
+      local name = path:match "([%w_]+)_spec%.lua$"
+      for row in pairs(tags_of(path)) do
+        assert(rows[row], path .. ": " .. row)
+        local listed = false
+        for _, one in ipairs(rows[row].specs) do listed = listed or one == name end
+        assert(listed, ("%s is not in row %s"):format(name, row))
+      end
+    end
+  end)
+end)

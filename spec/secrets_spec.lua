@@ -53,7 +53,7 @@ local function failure(plan, more)
   return err
 end
 
-describe("the key", function()
+describe("the key #L10", function()
   setup(function() p = proxy.start() end)
   teardown(function() p:stop() end)
   before_each(function() p:reset() end)
@@ -320,7 +320,7 @@ describe("the key", function()
     end)
   end)
 
-  describe("stays here", function()
+  describe("stays here #H6", function()
     local function targets()
       local here, other = p.url, p.other_url
       local port = p.other_port
@@ -422,7 +422,7 @@ describe("the key", function()
   end)
 end)
 
-describe("a server's text in a message", function()
+describe("a server's text in a message #L11", function()
   setup(function() p = proxy.start() end)
   teardown(function() p:stop() end)
   before_each(function() p:reset() end)

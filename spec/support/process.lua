@@ -142,4 +142,27 @@ function process.host(static)
   return output and path, reason
 end
 
+local shims = {} -- name -> path
+
+--- Compiles shims/NAME.c, once. Returns the path of what is to be loaded before the C library, and
+--- what LD_PRELOAD must say for it; or nil and why not.
+---@param name string
+---@return string? path
+---@return string preload or the reason
+function process.shim(name)
+  if not shims[name] then
+    if not process.has "cc" then return nil, "not run: there is no cc" end
+    local flags = lua_flags()
+    if not flags then return nil, "not run: pkg-config knows no Lua 5.4" end
+    local path = process.scratch "shim" .. ".so"
+    local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$"
+    local output, reason = process.build(
+      ("cc -std=gnu99 -O1 -g -Wall -Wextra -fPIC -shared -o %s %s/shims/%s.c %s -ldl"):format(
+        shell.quoted(path), shell.quoted(here), name, flags))
+    if not output then return nil, reason end
+    shims[name] = path
+  end
+  return shims[name], (os.getenv "LD_PRELOAD" or "") .. " " .. shims[name]
+end
+
 return process

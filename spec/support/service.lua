@@ -21,6 +21,8 @@ local DEFAULTS = {
   list = false,       -- what every list gets: a plan; also drop (ids), add (JSON of more entries)
   lists = {},         -- what the next lists get: a plan for each
   script = {},        -- what the next requests get: a plan for each
+  handshakes = {},    -- what the next ones of TLS meet: the name of a fault, or "pass", for each
+  certificate = "good", newest = "1.3",   -- what TLS shows, and its newest version
 }
 
 local ENVELOPE = { '{"code":0,"message":"成功","data":', "}" }
@@ -28,8 +30,8 @@ local ENVELOPE = { '{"code":0,"message":"成功","data":', "}" }
 local settings
 local urls = {}   -- here, other: of the two ports
 
-function service.listen(port, other)
-  urls = { here = "http://127.0.0.1:" .. port, other = "http://127.0.0.1:" .. other }
+function service.listen(here, other)
+  urls = { here = here, other = other }
 end
 
 function service.reset()
@@ -41,7 +43,8 @@ end
 -- Plans ------------------------------------------------------------------------------------------
 -- "pass", the name of a fault or of a dialect's case, or a table { fault =, case =, status =,
 -- body =, type =, headers =, delay =, close = } with a fault's own arguments. For submits also
--- life, pace, fields of the task that is made, and result, queue, word of the answer.
+-- life, pace, fields of the task that is made, and result, queue, word of the answer. With `cut`
+-- a connection that ends says nothing of it to TLS.
 
 local function plan_of(wish)
   local plan = wish
@@ -91,6 +94,7 @@ function service.set(changes)
   if not dialects[dialect] then error("no such dialect: " .. tostring(dialect), 0) end
   if changes.auth and not auth[changes.auth] then error("no such auth: " .. changes.auth, 0) end
   check_plans(changes, dialect)
+  for _, fault in ipairs(changes.handshakes or {}) do check_plan(fault, dialect) end
   local submitted = type(changes.submit) == "table" and changes.submit or {}
   if submitted.life then tasks.states_of(submitted.life) end
   for name in pairs(changes) do
@@ -259,9 +263,20 @@ end
 function service.serve(connection, request)
   local plan = planned(request)
   local function reply() return answer(plan, request) end
+  connection.cuts = plan.cut
   if plan.delay then connection:sleep(plan.delay) end
   if plan.fault then return faults[plan.fault](connection, reply, plan) end
   connection:reply(reply(), plan.close)
+end
+
+-- Before a connection's first request, where TLS is spoken.
+function service.secure(connection, tls)
+  local fault = table.remove(settings.handshakes, 1) or "pass"
+  if fault == "pass" then
+    return connection:secure(tls, settings.certificate, settings.newest)
+  end
+  connection:receive()
+  faults[fault](connection, function() return { body = "no TLS" } end, {})
 end
 
 return service
