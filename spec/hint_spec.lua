@@ -342,6 +342,20 @@ describe("a hint to a watch", function()
     assert.is_false(asked[2].list)
   end)
 
+  it("while a look is under way that takes long ends nothing", function()
+    ids = p:tasks(timed.ids(3), { life = { '{"id":"{id}","status":"IN_PROGRESS"}', DONE } })
+    local watcher = mj:watch(ids, { interval = 100 })
+    mj:hint(ids[2])
+    time.time = time.time + 7
+    local ended = {}
+    for id, task, err in watcher do
+      assert(task, tostring(err))
+      ended[#ended + 1] = id
+    end
+    assert.equal(3, #ended)
+    assert.equal(ids[2], ended[1])
+  end)
+
   it("brings what has ended, soon", function()
     local watcher = watching(20)
     at(5)

@@ -156,7 +156,18 @@ describe("fifty calls", function()
     for n, id in ipairs(ids) do assert.equal(id, asked[n + 1].id) end
   end)
 
-  it("whose time is over while they wait for their turn end as rate_limited", function()
+  it("that come later go later", function()
+    p:set { script = { limited(5) } }
+    fails_with("rate_limited", mj:fetch(ids[1], { retries = 0 }))
+    mj:fetch(ids[2], function() end)
+    mj:fetch(ids[3], function() end)
+    time.time = time.time + 6 -- it would be the second's turn, but nobody stepped
+    mj:fetch(ids[4], function() end)
+    timed.run(mj)
+    for n = 2, 4 do assert.equal(ids[n], asked[n].id) end
+  end)
+
+  it("whose time is over in a pause end at once, as rate_limited", function()
     p:set { script = { limited(5) } }
     fails_with("rate_limited", mj:fetch(ids[1], { retries = 0 }))
     p:set { fault = limited(1) }
@@ -164,6 +175,26 @@ describe("fifty calls", function()
     timed.run(mj)
     assert.same({ rate_limited = 50 }, ended)
     assert(time.elapsed() <= 8 + EPSILON, time.elapsed())
+  end)
+
+  it("whose time is over before their turn comes end then, as rate_limited", function()
+    p:set { script = times(limited(1), 8) }
+    for _ = 1, 8 do fails_with("rate_limited", mj:fetch(ids[1], { retries = 0 })) end
+    local before = time.elapsed() -- the gap is 8 s by now
+    local errs = {}
+    for _, id in ipairs(ids) do
+      mj:fetch(id, { timeout = 20 }, function(task, err) errs[#errs + 1] = not task and err end)
+    end
+    timed.run(mj)
+    assert.equal(50, #errs)
+    assert.equal(8 + 2, #asked) -- after 6.4 and 14.4 seconds
+    for n = 3, 50 do
+      assert.equal("rate_limited", errs[n].kind)
+      assert.equal(0, errs[n].attempts)
+      assert(math.abs(errs[n].elapsed - 20) < EPSILON)
+    end
+    assert(math.abs(before + 20 - time.elapsed()) < EPSILON)
+    timed.nothing_left(mj)
   end)
 end)
 

@@ -295,9 +295,14 @@ describe("close", function()
     timed.run(mj)
     assert.same({ "end aborted" }, notes)
     notes, each = scribe()
-    watcher = mj:watch({ ids[3], ids[2] }, { progress = function() watcher:close() end }, each)
+    local told = 0
+    watcher = mj:watch({ ids[3], ids[2], ids[1] }, { progress = function()
+      told = told + 1
+      watcher:close()
+    end }, each)
     timed.run(mj)
     assert.same({ "end aborted" }, notes)
+    assert.equal(1, told)
   end)
 
   it("of a watch without a callback tells nobody", function()

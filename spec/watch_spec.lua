@@ -190,8 +190,10 @@ describe("a watch", function()
       assert(time.elapsed() < 60)
     end
     new()
+    p:set { dialect = "go" }
     assert.same({ [UNKNOWN] = "not_found", ["1735030489999998"] = "not_found" },
       watched(mj:watch { UNKNOWN, "1735030489999998" }))
+    assert.is_true(mj.lists) -- an empty list is one
   end)
 
   it("takes tasks, receipts and integers for ids", function()
@@ -304,7 +306,39 @@ describe("a watch", function()
       new(nil, oversleeping())
       assert.same({ [ids[1]] = "success", [ids[2]] = "failed", [ids[3]] = "timeout" },
         watched(mj:watch(ids)))
+      assert.equal(1005, time.elapsed()) -- and no more than that look
     end
+  end)
+
+  it("does not take along what is looked at already, though its time is short", function()
+    new_real { timeout = 0.25, interval = 10 }
+    local ids = tasks("stuck", "stuck", "stuck")
+    assert(mj:fetch_many(ids)) -- there are lists
+    p:set { lists = { "stall" } }
+    local watcher = mj:watch { ids[1], ids[2] }
+    repeat mj:step(0.01) until #timed.requests(p) == 2
+    watcher:add(ids[3])
+    assert.same({ [ids[1]] = "timeout", [ids[2]] = "timeout", [ids[3]] = "timeout" },
+      watched(watcher))
+    local lists, singles = timed.requests(p)
+    assert.equal(2, #lists)
+    assert.equal(1, #singles)
+  end)
+
+  it("asks for all of a list as long as the youngest has time", function()
+    local ids = tasks("stuck", "done")
+    p:set { lists = { "pass", { delay = 0.15 } } }
+    local told = {}
+    local watcher = mj:watch({ ids[1], UNKNOWN }, { timeout = 100, interval = 500, retries = 0 },
+      function(id, task, err) told[#told + 1] = id and (task and "success" or err.kind) end)
+    repeat mj:step() until #told == 1 -- the unknown one
+    while mj.schedule.inflight > 0 do mj:step() end
+    time.time = time.time + 99.95 -- the first is left that long; a look takes it along
+    watcher:add(ids[2])
+    timed.run(mj)
+    assert.same({ "not_found", "success", "timeout" }, told)
+    local lists = timed.requests(p)
+    assert.same({ 2, 2 }, { #lists, #lists[2].ids })
   end)
 
   -- Starts something, and lets a quarter of an hour pass while its first look is under way.
@@ -428,6 +462,10 @@ describe("a watch", function()
     end
     assert.equal(3, seen)
     assert.equal(0, time.elapsed())
+    assert.is_nil(mj.lists) -- that says nothing of lists
+    p:set { key = false }
+    watched(mj:watch(ids))
+    assert.is_true(mj.lists)
   end)
 
   it("gives every task an error of its own", function()

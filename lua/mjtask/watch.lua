@@ -182,7 +182,7 @@ local function next_group(self)
     local place = next_place(self, self.ready)
     group[#group + 1] = place
   until not place or #group == size
-  if #group > 0 and #group < size and not self.once then gather_early(self, group) end
+  if #group > 0 and #group < size then gather_early(self, group) end
   return #group > 0 and group or nil
 end
 
