@@ -342,6 +342,14 @@ describe("a hint to a watch", function()
     assert.is_false(asked[2].list)
   end)
 
+  it("that finds no news makes the next look no rarer", function()
+    local _ <close> = watching(1, { interval = 10, max_interval = 60 })
+    at(12)
+    mj:hint(ids[1])
+    at(60)
+    looked_at { 10, 12, 26, 45.6 }
+  end)
+
   it("while a look is under way that takes long ends nothing", function()
     ids = p:tasks(timed.ids(3), { life = { '{"id":"{id}","status":"IN_PROGRESS"}', DONE } })
     local watcher = mj:watch(ids, { interval = 100 })
