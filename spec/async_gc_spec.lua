@@ -39,7 +39,7 @@ local PRELUDE = [[
     return function() on = false end
   end
   local function begin()
-    if mode == "generational" then return collectgarbage("generational", 1, 100) end
+    if mode == "generational" then return collectgarbage("generational", 256) end
     collectgarbage("incremental", 1, 4000)
     collectgarbage("setpause", 0)
   end

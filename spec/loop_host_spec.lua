@@ -198,6 +198,7 @@ local PRELUDE = {
   ]],
 }
 local CLIENT = [[
+  warn "@on" -- what a finalizer raises is heard of
   local mjtask = require "mjtask"
   local url, id, stuck = ...
   local function new()
@@ -267,38 +268,53 @@ for _, name in ipairs { "luv", "cqueues", "timer" } do
       assert.equal(0, status)
     end)
 
-    it("that forks leaves the parent's loop alone, however the child ends #L6", function()
-      local host, no_host = process.host()
-      if not host then return pending(no_host) end
-      local given = os.getenv "ASAN_OPTIONS"
-      for _, ending in ipairs { "", "mj:close()", "mj = nil collectgarbage() collectgarbage()",
-        "pcall(mj.fetch, mj, id) pcall(mj.step, mj, 0)" } do
-        local output, status = process.run("local fork, wait, exit = fork, wait, exit "
-          .. PRELUDE[name] .. CLIENT .. ([[
-          local done
-          assert(mj:fetch(id))
-          go(function() done = mj:fetch(id) end)
-          local pid = fork()
-          if pid == 0 then
-            %s
-            exit(0)
-          end
-          if wait(pid) ~= 0 then print "the child failed" end
-          if threads then
-            repeat coroutine.resume(threads[1]) until done
-          end
-          run()
-          assert(done, "it was not told")
-          assert(mj:fetch(id))
-          print "through"
-        ]]):format(ending), {
-          args = { p.url, ID, STUCK }, wrap = "timeout 20", runner = host .. " states 1",
-          env = given and { ASAN_OPTIONS = given .. ":detect_leaks=0" } or nil,
-        })
-        assert.equal("through\nalive\n", output, ending)
-        assert.equal(0, status, ending)
+    -- Before it forks the loop has got to know the descriptor.
+    local FORK = [[
+      local done, busy = nil, %s
+      local function fetch()
+        go(function() done = mj:fetch(id .. 1) end)
+        if busy then run "nowait" else run() end
       end
-    end)
+      if busy then
+        fetch()
+      else
+        go(function() mj:fetch(id) end)
+        run()
+      end
+      local pid = fork()
+      if pid == 0 then
+        %s
+        exit(0)
+      end
+      if wait(pid) ~= 0 then print "the child failed" end
+      if not busy then fetch() end
+      if threads then
+        repeat coroutine.resume(threads[#threads]) until done
+      end
+      run()
+      assert(done, "it was not told")
+      assert(mj:fetch(id))
+      print "through"
+    ]]
+
+    for _, busy in ipairs { true, false } do
+      it("that forks leaves the parent's loop alone, busy: " .. tostring(busy), function()
+        local host, no_host = process.host()
+        if not host then return pending(no_host) end
+        local given = os.getenv "ASAN_OPTIONS"
+        for _, ending in ipairs { "", "mj:close()", "mj = nil collectgarbage() collectgarbage()",
+          "pcall(mj.fetch, mj, id) pcall(mj.step, mj, 0)" } do
+          p:task(ID .. 1, { life = "done", script = { { delay = 0.1 } } })
+          local output, status = process.run("local fork, wait, exit = fork, wait, exit "
+            .. PRELUDE[name] .. CLIENT .. FORK:format(busy, ending), {
+            args = { p.url, ID, STUCK }, wrap = "timeout 20", runner = host .. " states 1",
+            env = given and { ASAN_OPTIONS = given .. ":detect_leaks=0" } or nil,
+          })
+          assert.equal("through\nalive\n", output, ending)
+          assert.equal(0, status, ending)
+        end
+      end)
+    end
   end)
 end
 
