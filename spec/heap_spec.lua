@@ -1,8 +1,8 @@
 -- The heap of what is due first, and the line of what came first: against plain ones, and while
 -- finalizers use them at bad moments.
 
-local fifo = require "mjtask.fifo"
 local heap = require "mjtask.heap"
+local line_of = require "mjtask.line"
 local process = require "support.process"
 
 -- The numbers of a generator of its own, 1 to `most`.
@@ -118,36 +118,45 @@ describe("a heap", function()
 end)
 
 describe("a line", function()
+  local function item(n) return { n = n, line = false, before = false, after = false } end
+
   it("gives what came first, and takes out what suits", function()
-    local line = fifo.new()
-    assert.is_nil(line:pop())
-    for n = 1, 6 do line:push(n) end
-    assert.equal(6, line:count())
-    assert.equal(4, line:take(function(value) return value > 3 end))
-    assert.equal(1, line:pop())
-    assert.is_nil(line:take(function(value) return value > 9 end))
+    local line, six = line_of.new(), nil
+    assert.is_false(line:pop())
+    for n = 1, 6 do
+      six = item(n)
+      line:push(six)
+    end
+    assert.equal(6, line.count)
+    assert.equal(4, line:take(function(value, least) return value.n > least end, 3).n)
+    assert.equal(1, line:first().n)
+    assert.equal(1, line:pop().n)
+    assert.is_false(line:take(function(value) return value.n > 9 end))
+    line:remove(six)
+    line:remove(six)
+    line:push(six)
     local rest = {}
-    while not line:is_empty() do rest[#rest + 1] = line:pop() end
+    while not line:is_empty() do rest[#rest + 1] = line:pop().n end
     assert.same({ 2, 3, 5, 6 }, rest)
-    assert.equal(0, line:count())
+    assert.equal(0, line.count)
   end)
 
   it("loses nothing when what suits is asked while others push and pop", function()
     for round = 1, 20 do
-      local line, popped = fifo.new(), {}
-      for n = 1, 20 do line:push(n) end
+      local line, popped = line_of.new(), {}
+      for n = 1, 20 do line:push(item(n)) end
       local asked = 0
       local taken = line:take(function(value)
         asked = asked + 1
         if asked == round then
-          for _ = 1, 5 do popped[#popped + 1] = line:pop() end
-          line:push(100)
-          line:take(function(other) return other == 18 end)
+          for _ = 1, 5 do popped[#popped + 1] = line:pop().n end
+          line:push(item(100))
+          line:take(function(other) return other.n == 18 end)
         end
-        return value == 15
+        return value.n == 15
       end)
-      assert.equal(15, taken)
-      while not line:is_empty() do popped[#popped + 1] = line:pop() end
+      assert.equal(15, taken.n)
+      while not line:is_empty() do popped[#popped + 1] = line:pop().n end
       assert.equal(19, #popped)
       table.sort(popped)
       for at = 2, #popped do assert.not_equal(popped[at - 1], popped[at]) end

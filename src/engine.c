@@ -165,21 +165,37 @@ static const char *open_channel (Engine *engine, ChannelName name) {
   profile->close_socket = close_socket;
   profile->sockets = engine;
   if (curl_share_setopt(profile->share, CURLSHOPT_SHARE,
-                        CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK ||
-      apply_multi(channel) != CURLM_OK)
-    return "libcurl refuses its options";
-  return NULL;
+                        CURL_LOCK_DATA_SSL_SESSION) != CURLSHE_OK)
+    return "out of memory";
+  return apply_multi(channel) == CURLM_OK ? NULL
+                                          : "libcurl refuses its options";
 }
 
-/* Nobody who downloads nothing pays for it. */
+/* In a forked child only what is ours goes: curl would say goodbye to servers
+   that the parent still talks to. */
+static void close_channel (Channel *channel, int forked) {
+  if (!forked) {
+    if (channel->multi != NULL) curl_multi_cleanup(channel->multi);
+    if (channel->profile.share != NULL)
+      curl_share_cleanup(channel->profile.share);
+  }
+  memset(channel, 0, sizeof *channel);
+}
+
+/* Nobody who downloads nothing pays for it. Open or not, never in between: what
+   has no callbacks would never move. */
 static const char *open_images (Engine *engine) {
   const Profile *api = &engine->channels[CHANNEL_API].profile;
-  Profile *profile = &engine->channels[CHANNEL_IMAGES].profile;
-  if (engine->channels[CHANNEL_IMAGES].multi != NULL) return NULL;
-  profile->user_agent = api->user_agent;
-  profile->proxy = api->proxy;
-  profile->cafile = api->cafile;
-  return open_channel(engine, CHANNEL_IMAGES);
+  Channel *channel = &engine->channels[CHANNEL_IMAGES];
+  const char *fault;
+  if (channel->multi != NULL) return NULL;
+  channel->due = HUGE_VAL;
+  channel->profile.user_agent = api->user_agent;
+  channel->profile.proxy = api->proxy;
+  channel->profile.cafile = api->cafile;
+  fault = open_channel(engine, CHANNEL_IMAGES);
+  if (fault != NULL) close_channel(channel, 0);
+  return fault;
 }
 
 const char *engine_open (Engine *engine) {
@@ -273,7 +289,7 @@ static CURLcode launch (Engine *engine, Transfer *transfer,
   CURL *easy;
   CURLcode code;
   if (request->file != NULL && open_images(engine) != NULL)
-    return CURLE_FAILED_INIT;
+    return CURLE_OUT_OF_MEMORY;
   easy = borrow(engine);
   if (easy == NULL) return CURLE_OUT_OF_MEMORY;
   if (request->file == NULL) {
@@ -362,17 +378,6 @@ static void enforce_limits (Engine *engine) {
       end(engine, transfer, CURLE_OPERATION_TIMEDOUT);
     }
   }
-}
-
-/* In a forked child only what is ours goes: curl would say goodbye to servers
-   that the parent still talks to. */
-static void close_channel (Channel *channel, int forked) {
-  if (!forked) {
-    if (channel->multi != NULL) curl_multi_cleanup(channel->multi);
-    if (channel->profile.share != NULL)
-      curl_share_cleanup(channel->profile.share);
-  }
-  memset(channel, 0, sizeof *channel);
 }
 
 void engine_close (Engine *engine) {

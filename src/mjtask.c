@@ -96,7 +96,9 @@ static void push_facts (lua_State *L, const Transfer *transfer) {
   if (kind != NULL) {
     set_string(L, "kind", kind);
     set_string(L, "message", transfer_message(transfer));
-    set_boolean(L, "refused", transfer->refused != REFUSED_NOT);
+    set_boolean(L, "refused",
+                transfer->refused != REFUSED_NOT &&
+                  transfer->refused != REFUSED_MEMORY);
   }
   if (transfer->status != 0) {
     lua_pushinteger(L, transfer->status);
@@ -148,7 +150,8 @@ static int decode_body (lua_State *L, const Transfer *transfer,
 
 /* answer () --> value, facts
    The body as decoded JSON, or nil; and facts, nil for a JSON body with 200:
-   { kind, message, refused: of a failure below HTTP, by ourselves; status;
+   { kind, message, refused: of a failure below HTTP, by ourselves, and so it
+   would be again; status;
    sent: bytes of the request; retry_after: seconds; type; location: where a
    redirect leads; and where the body is no JSON: empty = true, or fault,
    excerpt }. Can be had once: the body goes. */
@@ -278,10 +281,11 @@ static void take_headers (lua_State *L, int options, Engine *engine) {
 
 static void check_proxy (lua_State *L, int options, const Engine *engine) {
   const char *proxy = engine->channels[CHANNEL_API].profile.proxy;
-  if (proxy != NULL && proxy[0] != '\0' && !url_is_proxy(proxy))
-    bad_field(L, "proxy", "is no URL of a proxy");
-  if (proxy != NULL && proxy[0] != '\0' && !engine->base.secure &&
-      !field_boolean(L, options, "allow_http"))
+  const char *fault;
+  if (proxy == NULL || proxy[0] == '\0') return;
+  fault = url_proxy(proxy);
+  if (fault != NULL) bad_field(L, "proxy", fault);
+  if (!engine->base.secure && !field_boolean(L, options, "allow_http"))
     bad_field(L, "proxy", "would be shown the key: the url is plain http");
 }
 
@@ -431,7 +435,10 @@ static int engine_image (lua_State *L) {
     lua_pushboolean(L, image.secure);
     return 2;
   }
-  return push_failure(L, fault == private_address ? "connect" : "no_image",
+  return push_failure(L,
+                      fault == private_address ? "connect"
+                      : fault == url_no_memory ? "http"
+                                               : "no_image",
                       fault);
 }
 

@@ -88,6 +88,8 @@ typedef struct Parts { /* libcurl's strings */
   int secure; /* https */
 } Parts;
 
+const char url_no_memory[] = "cannot be checked: out of memory";
+
 static void free_parts (Parts *parts) {
   curl_free(parts->scheme);
   curl_free(parts->host);
@@ -96,13 +98,17 @@ static void free_parts (Parts *parts) {
 }
 
 static const char *get_parts (CURLU *url, Parts *parts) {
-  if (curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0) != CURLUE_OK ||
-      curl_url_get(url, CURLUPART_HOST, &parts->host, 0) != CURLUE_OK ||
-      curl_url_get(url, CURLUPART_PATH, &parts->path, 0) != CURLUE_OK)
-    return "is not a URL";
-  if (curl_url_get(url, CURLUPART_PORT, &parts->port, CURLU_NO_DEFAULT_PORT) !=
-      CURLUE_OK)
-    parts->port = NULL;
+  CURLUcode code = curl_url_get(url, CURLUPART_SCHEME, &parts->scheme, 0);
+  if (code == CURLUE_OK)
+    code = curl_url_get(url, CURLUPART_HOST, &parts->host, 0);
+  if (code == CURLUE_OK)
+    code = curl_url_get(url, CURLUPART_PATH, &parts->path, 0);
+  if (code == CURLUE_OK)
+    code =
+      curl_url_get(url, CURLUPART_PORT, &parts->port, CURLU_NO_DEFAULT_PORT);
+  if (code == CURLUE_OUT_OF_MEMORY) return url_no_memory;
+  /* Only that one: a port that was lost would lead to another server. */
+  if (code != CURLUE_OK && code != CURLUE_NO_PORT) return "is not a URL";
   parts->secure = strcmp(parts->scheme, "https") == 0;
   return parts->secure || strcmp(parts->scheme, "http") == 0
            ? NULL
@@ -113,16 +119,19 @@ static const char *get_parts (CURLU *url, Parts *parts) {
    "http:/host" for a URL, too: hence the look before. */
 static const char *parse (const char *text, Parts *parts) {
   CURLU *url;
+  CURLUcode code;
   const char *fault;
   if (strncmp(text + strcspn(text, ":"), "://", 3) != 0)
     return "has no http:// or https://";
   url = curl_url();
-  if (url == NULL) return "cannot be checked: out of memory";
-  if (curl_url_set(url, CURLUPART_URL, text,
-                   CURLU_DISALLOW_USER | CURLU_PATH_AS_IS) == CURLUE_OK)
+  if (url == NULL) return url_no_memory;
+  code = curl_url_set(url, CURLUPART_URL, text,
+                      CURLU_DISALLOW_USER | CURLU_PATH_AS_IS);
+  if (code == CURLUE_OK)
     fault = get_parts(url, parts);
   else
-    fault = "is not a URL of http or https";
+    fault = code == CURLUE_OUT_OF_MEMORY ? url_no_memory
+                                         : "is not a URL of http or https";
   curl_url_cleanup(url);
   return fault;
 }
@@ -190,14 +199,15 @@ const char *url_base (const char *text, size_t size, UrlBase *base) {
   return fault;
 }
 
-int url_is_proxy (const char *text) {
+const char *url_proxy (const char *text) {
   CURLU *url = curl_url();
-  const int good =
-    url != NULL &&
-    curl_url_set(url, CURLUPART_URL, text,
-                 CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME) == CURLUE_OK;
+  CURLUcode code = CURLUE_OUT_OF_MEMORY;
+  if (url != NULL)
+    code = curl_url_set(url, CURLUPART_URL, text,
+                        CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME);
   curl_url_cleanup(url);
-  return good;
+  if (code == CURLUE_OUT_OF_MEMORY) return url_no_memory;
+  return code == CURLUE_OK ? NULL : "is no URL of a proxy";
 }
 
 /* ---- image URLs ------------------------------------------------------------ */

@@ -17,7 +17,8 @@ typedef struct UrlBase {
 } UrlBase;
 
 /* Fills `base` and returns NULL; or a static text that says what is wrong with
-   the URL, to be put behind its name. */
+   the URL, to be put behind its name; url_no_memory if that is nothing. */
+extern const char url_no_memory[];
 const char *url_base (const char *text, size_t size, UrlBase *base);
 
 /* Is it 1 to 128 unreserved characters (RFC 3986 section 2.3), and neither "."
@@ -30,8 +31,9 @@ int url_is_id (const char *id, size_t size);
 #define URL_JOINED (URL_MAX + 512)
 int url_join (const UrlBase *base, const char *path, size_t size, char *out);
 
-/* Could it be a proxy? What libcurl cannot read it quotes, password and all. */
-int url_is_proxy (const char *text);
+/* Could it be a proxy? What libcurl cannot read it quotes, password and all.
+   NULL, or what is wrong. */
+const char *url_proxy (const char *text);
 
 typedef struct UrlImage {
   char text[URL_IMAGE_MAX + 1]; /* as given, bytes beyond ASCII escaped */

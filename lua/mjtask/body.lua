@@ -16,7 +16,6 @@ local function get_encoder()
       error("submits and presses need lua-cjson: " .. reason, 0)
     end
     encoder = cjson.new()
-    encoder.encode_keep_buffer(false) -- a picture of megabytes need not stay
   end
   return encoder
 end
@@ -73,7 +72,12 @@ end
 ---@return string json
 function body.encode(value)
   check_value(value, "body", 1)
-  return get_encoder().encode(value)
+  local own = get_encoder()
+  -- A buffer of its own for each call lua-cjson would lose where Lua has no memory for the result.
+  own.encode_keep_buffer(true)
+  local json = own.encode(value)
+  own.encode_keep_buffer(false) -- a picture of megabytes need not stay
+  return json
 end
 
 -- ---- data URLs ----------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ local schedule = {}
 
 local TICK = 0.1 -- seconds between two reports of a transfer under way
 local NAP = 0.05 -- seconds that a host which watches no descriptor may sleep while one flies
-local LEVELS = 24 -- of calls; a step and the end of an operation need some fifteen
+local ENDING = 16 -- levels of calls that ending an operation takes, with some to spare
+local STEPPING = 64 -- those of a step; each error that is caught gives half of what is left back
 
 ---@class mjtask.Schedule
 local methods = {}
@@ -54,10 +55,10 @@ local function deepen(levels)
   if levels > 0 then deepen(levels - 1) end
 end
 
---- Raises if there is not the memory that it takes to end an operation, or to make a step. To be
---- called first, where either is asked for: then nothing has happened yet.
+--- Raises if there is not the memory that it takes to end an operation. To be called first, where
+--- that is asked for: then nothing has happened yet.
 function methods:brace() -- luacheck: no self
-  deepen(LEVELS)
+  deepen(ENDING)
 end
 
 -- ---- operations ---------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ end
 --- fails later is told by its end.
 ---@return mjtask.Operation
 function methods:spawn(body, ...)
-  self:brace()
+  deepen(STEPPING)
   return launch(self, false, false, body, ...)
 end
 
@@ -207,7 +208,7 @@ end
 --- must not wait, nor run user code, nor fail.
 ---@return mjtask.Operation
 function methods:spawn_with(conclude, body, ...)
-  self:brace()
+  deepen(STEPPING)
   return launch(self, false, conclude, body, ...)
 end
 
@@ -470,7 +471,7 @@ end
 ---@return boolean
 function methods:step(seconds, awaited)
   if self.closed then return false end
-  self:brace()
+  deepen(STEPPING)
   local outer, inside = self.stepping, is_inside(self)
   self.stepping = true
   local ok, interrupted = pcall(move, self, seconds, awaited, inside)

@@ -103,8 +103,9 @@ function watcher.new(call, ids, fetch, each)
   }
   state.watch = watch.new(call, fetch, function(...) tell(state, ...) end)
   for _, id in ipairs(ids) do state.watch:add(id) end
+  local self = setmetatable({ state = state }, mt) -- before there is anything to be closed
   launch(state)
-  return setmetatable({ state = state }, mt)
+  return self
 end
 
 -- Waits until another task has ended, or the watch.
@@ -155,8 +156,10 @@ function methods:close()
   state.call.schedule:brace()
   state.closed, state.left = true, true
   state.ended = state.nothing
-  state.operation.abandoned = true
-  state.operation:cancel "aborted"
+  local operation = state.operation
+  if not operation then return end
+  operation.abandoned = true
+  operation:cancel "aborted"
   state.call.schedule:tell_host()
 end
 

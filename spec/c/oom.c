@@ -17,7 +17,7 @@
          attempted and, if it likes, what looks at it then, given status and
          error. With "end" in place of a mode lua_close is attempted, too.
          --> status, how many were refused, error
-     descriptors()  how many are open; -1: unknown here
+     files(folder)  their names, in an array; nil: there is no such folder
      leaks()        does the sanitizer see any so far?
 
    Ends with 1 if the script raises, or a state keeps memory. */
@@ -169,17 +169,19 @@ static int host_state (lua_State *L) {
 
 /* ---- the rest ------------------------------------------------------------------------ */
 
-static int host_descriptors (lua_State *L) {
-  int count = -2; /* without this one, and . and .. */
-  DIR *folder = opendir("/proc/self/fd");
-  if (folder == NULL) {
-    lua_pushinteger(L, -1);
-    return 1;
+static int host_files (lua_State *L) {
+  const struct dirent *entry;
+  lua_Integer count = 0;
+  DIR *folder = opendir(luaL_checkstring(L, 1));
+  if (folder == NULL) return 0;
+  lua_newtable(L);
+  while ((entry = readdir(folder)) != NULL) {
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+      continue;
+    lua_pushstring(L, entry->d_name);
+    lua_rawseti(L, -2, ++count);
   }
-  while (readdir(folder) != NULL)
-    count++;
   closedir(folder);
-  lua_pushinteger(L, count - 1);
   return 1;
 }
 
@@ -190,7 +192,7 @@ static int host_leaks (lua_State *L) {
 
 static const luaL_Reg host[] = {
   {"attempt", host_attempt},
-  {"descriptors", host_descriptors},
+  {"files", host_files},
   {"leaks", host_leaks},
   {"state", host_state},
   {NULL, NULL},

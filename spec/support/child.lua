@@ -32,11 +32,13 @@ function child.run(script, environment, around)
   return output, status
 end
 
---- A new, empty directory, and what removes it and all in it.
+--- A new, empty directory, and what removes it and all in it. Below `parent`, if that can be had.
+---@param parent? string
 ---@return string path
 ---@return fun() remove
-function child.directory()
-  local pipe <close> = assert(io.popen("mktemp -d"))
+function child.directory(parent)
+  local there = parent and "mktemp -d -p " .. shell.quoted(parent) .. " 2> /dev/null || " or ""
+  local pipe <close> = assert(io.popen(there .. "mktemp -d"))
   local path = pipe:read("l")
   assert(path and path:match("^/[^']+$"), "mktemp gave no directory")
   return path, function() os.execute("rm -rf " .. shell.quoted(path)) end
