@@ -238,7 +238,7 @@ static void run_image (const uint8_t *data, size_t size) {
 static void run_proxy (const uint8_t *data, size_t size) {
   const Text proxy = fuzz_copy(data, size);
   Parts parts;
-  if (url_is_proxy(proxy.text)) {
+  if (url_proxy(proxy.text) == NULL) {
     CHECK(parse(proxy.text, CURLU_DEFAULT_SCHEME | CURLU_NON_SUPPORT_SCHEME,
                 &parts));
     free_parts(&parts);

@@ -338,9 +338,13 @@ static const struct {
 /* Did the peer break off in the midst of the handshake? libcurl has one code for
    that and for what the two cannot agree on, which no further try would mend. */
 static int broke_off (const Transfer *transfer) {
-  static const char *const signs[] = {
-    "Recv failure", "Send failure", "SSL_ERROR_SYSCALL", "unexpected eof",
-    "non-properly terminated", "pull function", "push function"};
+  static const char *const signs[] = {"Recv failure",
+                                      "Send failure",
+                                      "SSL_ERROR_SYSCALL",
+                                      "unexpected eof",
+                                      "non-properly terminated",
+                                      "pull function",
+                                      "push function"};
   size_t i;
   if (transfer->code != CURLE_SSL_CONNECT_ERROR) return 0;
   for (i = 0; i < sizeof signs / sizeof signs[0]; i++) {
