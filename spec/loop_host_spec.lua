@@ -229,7 +229,7 @@ local ENDS = {
 }
 
 for _, name in ipairs { "luv", "cqueues", "timer" } do
-  describe("a process with a client in the loop of " .. name, function()
+  describe("a process with a client in the loop of " .. name .. " #L6", function()
     local _, missing = hosts.new(name)
     if missing then return it("runs", function() pending(missing) end) end
 
