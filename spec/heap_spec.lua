@@ -162,4 +162,55 @@ describe("a line", function()
       for at = 2, #popped do assert.not_equal(popped[at - 1], popped[at]) end
     end
   end)
+
+  -- As with the heap above.
+  it("gives each once when a finalizer uses it at any moment of its use", function()
+    local output, status = process.run([[
+      local line, on, count, given, serial = require "mjtask.line".new(), true, 0, {}, 0
+      local function push()
+        serial = serial + 1
+        line:push { n = serial, line = false, before = false, after = false }
+      end
+      local function note(item)
+        if not item then return end
+        if given[item.n] then error("given twice: " .. item.n) end
+        given[item.n] = true
+      end
+      local function all() return true end
+      local function haunt()
+        setmetatable({}, { __gc = function()
+          if not on then return end
+          haunt()
+          count = count + 1
+          note(line:pop())
+          note(line:take(all))
+        end })
+      end
+      local function descend(level, f)
+        if level > 0 then descend(level - 1, f) else f() end
+        return nil
+      end
+      haunt()
+      collectgarbage("generational", 256)
+      warn "@on"
+      for round = 1, 3000 do
+        for _ = 1, 6 do -- not until there are six: finalizers may be faster
+          if line.count < 6 then push() end
+        end
+        local thread = coroutine.create(descend)
+        assert(coroutine.resume(thread, round % 12, function()
+          local item
+          if round % 2 == 0 then item = line:pop() else item = line:take(all) end
+          note(item)
+        end))
+      end
+      on = false
+      for _ = 1, line.count do note(line:pop()) end
+      assert(line.count == 0 and line:is_empty() and #given == serial, "one is lost")
+      assert(count > 1000, count)
+      print "through"
+    ]], { wrap = "timeout 60" })
+    assert.equal("through\n", output)
+    assert.equal(0, status)
+  end)
 end)

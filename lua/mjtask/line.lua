@@ -23,14 +23,16 @@ function methods:push(item)
   self.count = self.count + 1
 end
 
---- Takes out an item, if it is in here.
+--- Takes out an item. Returns whether it was in here.
+---@return boolean
 function methods:remove(item)
-  if item.line ~= self then return end
+  if item.line ~= self then return false end
   local before, after = item.before, item.after
   item.line, item.before, item.after = false, false, false
   if before then before.after = after else self.head = after end
   if after then after.before = before else self.tail = before end
   self.count = self.count - 1
+  return true
 end
 
 --- The oldest item, which stays; false if there is none.
@@ -38,19 +40,21 @@ function methods:first()
   return self.head
 end
 
---- Takes out the oldest item for which `suits(item, ...)` is true; false if there is none. Its call
---- may run a finalizer, and that change what is in here.
+-- Each call below may run a finalizer, and that take out the very item: whoever removes it has it.
+
+--- Takes out the oldest item for which `suits(item, ...)` is true; false if there is none.
 function methods:take(suits, ...)
   local item = self.head
   while item do
     local fits = suits(item, ...)
     if item.line ~= self then
       item = self.head
-    elseif fits then
-      self:remove(item)
+    elseif not fits then
+      item = item.after
+    elseif self:remove(item) then
       return item
     else
-      item = item.after
+      item = self.head
     end
   end
   return false
@@ -59,7 +63,7 @@ end
 --- Takes out the oldest item; false if there is none.
 function methods:pop()
   local item = self.head
-  if item then self:remove(item) end
+  while item and not self:remove(item) do item = self.head end
   return item
 end
 

@@ -309,8 +309,10 @@ function start_queued(self)
   while self.inflight < self.max_inflight and not self.closed do
     local operation = self.queue:first()
     if not operation then return end
-    stop_waiting(self, operation)
-    wake(self, operation, true)
+    if self.queue:remove(operation) then -- else a finalizer's step has just done all this
+      self.timers:remove(operation)
+      wake(self, operation, true)
+    end
   end
 end
 
