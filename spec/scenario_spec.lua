@@ -89,8 +89,9 @@ local function essence(results)
   return list
 end
 
--- How much the machine's own work is slowed down by what the suite runs under.
-local is_slow = os.getenv "MJTASK_GC" or process.is_sanitized()
+-- Of the ticks that the time allows, how many there have to be. On a machine that does nothing else
+-- it is nearly all of them; but a test has to bear one that does.
+local LEAST = (os.getenv "MJTASK_GC" or process.is_sanitized()) and 0.03 or 0.25
 
 local function plays(name, form, ...)
   for n = 1, COUNT do p:task(ID .. n, { life = "short", pace = pace_of(n) }) end
@@ -100,7 +101,7 @@ local function plays(name, form, ...)
   io.write(("\n%s: %d tasks in %.2f s (longest %.2f, sum %.1f), %d ticks, longest gap %.0f ms\n")
     :format(name, COUNT, whole, LONGEST, SUM, clock.ticks, clock.gap * 1000))
   assert.is_true(whole >= LONGEST and whole < LONGEST + SLACK, whole)
-  assert.is_true(clock.ticks >= whole / TICK / (is_slow and 10 or 2), clock.ticks)
+  assert.is_true(clock.ticks >= whole / TICK * LEAST, clock.ticks)
   assert.is_true(clock.gap < SLACK, clock.gap)
   assert.same(essence(blocking()), essence(results))
 end
