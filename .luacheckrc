@@ -1,11 +1,16 @@
 std = "lua54"
 max_line_length = 100
 include_files = {
-  "lua/**/*.lua", "spec/**/*.lua", "library/**/*.lua", "examples/**/*.lua", "bench/**/*.lua",
-  "bin", "*.rockspec", ".luacheckrc", ".busted",
+  "lua/**/*.lua", "src/**/*.lua", "spec/**/*.lua", "library/**/*.lua", "examples/**/*.lua",
+  "bench/**/*.lua", "fuzz/**/*.lua", "bin", "*.rockspec", ".luacheckrc", ".busted",
 }
 exclude_files = { ".lua", ".luarocks", ".install", "lua_modules", "build" }
-files["library"] = { unused_args = false, max_line_length = false } -- declarations: nothing there runs
+files["examples/lighttpd"] = { globals = { "lighty" } }
+files["examples/prosody"] = { globals = { "module" } }
+files["spec/support/prosody"] = { globals = { "module", "prosody" } }
+-- Declarations: nothing there runs.
+files["library"] = { unused_args = false, max_line_length = false }
 files["spec"] = { std = "+busted" }
+files["spec/c"] = { globals = { "arg" }, read_globals = { "oom" } } -- inside its own host
 files["*.rockspec"] = { std = "+rockspec" }
 files[".luacheckrc"] = { std = "+luacheckrc" }

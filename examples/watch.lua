@@ -1,6 +1,7 @@
 -- Waits for any number of tasks at once, and says how each ended.
 -- MJTASK_PROVIDER=sku MJTASK_KEY=... lua5.4 watch.lua 1735030480754475 1735030480754476 ...
 
+if not arg[1] then error("usage: watch.lua ID...", 0) end
 local mjtask = require "mjtask"
 local mj <close> = mjtask.new()
 

@@ -53,7 +53,7 @@ local PUBLIC6 = {
   "::ffff:8.8.8.8",
 }
 
-describe("an image's address", function()
+describe("an image's address #D2", function()
   -- libcurl passes these on as they are, or as the address that IDNA makes of them.
   it("is private in disguise, too", function()
     for _, host in ipairs { "127.0.0.1.", "2130706433.", "0x7f.1.", "1.2.3.999", "0x7f000001." } do

@@ -68,7 +68,7 @@ describe("a client", function()
   teardown(function() p:stop() end)
   before_each(function() p:reset() end)
 
-  describe("its options", function()
+  describe("its options #I4", function()
     -- The type each takes, some values that it takes, and some of that type that it refuses.
     local NAN, INF = 0 / 0, math.huge
     local BAD_TIMES = { 0, -1, -0.5, NAN, INF, -INF, 1e300, 1e9, math.maxinteger, math.mininteger }
@@ -412,7 +412,7 @@ describe("a client", function()
       assert.equal(p.port, log[1].port)
     end)
 
-    it("sends those of an https url through its proxy, without the key", function()
+    it("sends those of an https url through its proxy, without the key #N11", function()
       p:set { dialect = "java" } -- which answers a CONNECT with 404
       local output = child.run([[
         local mj <close> = require "mjtask".new {
@@ -432,7 +432,7 @@ describe("a client", function()
       starts(output, "connect: ")
     end)
 
-    it("has a ~/.netrc that nobody reads", function()
+    it("has a ~/.netrc that nobody reads #N12", function()
       local home <const>, remove = child.directory()
       local file = assert(io.open(home .. "/.netrc", "w"))
       file:write("machine 127.0.0.1 login someone password netrc-word\n",
@@ -447,7 +447,7 @@ describe("a client", function()
     end)
   end)
 
-  describe("its base URL", function()
+  describe("its base URL #I3", function()
     local AFTER = "/mj/task/" .. ID .. "/fetch"
 
     for given, prefix in pairs {
@@ -634,7 +634,7 @@ describe("a client", function()
     end
   end)
 
-  describe("its headers", function()
+  describe("its headers #I2", function()
     it("reach the server as they are", function()
       local headers = seen { user_agent = "studio/2.1 (+tests)", headers = {
         ["X-Storage-Options"] = "1", ["x-empty-not"] = "a  b", ["!#$%&'*+-.^_`|~09azAZ"] = "odd",
@@ -719,7 +719,7 @@ describe("a client", function()
     end)
   end)
 
-  describe("its key", function()
+  describe("its key #I2", function()
     local function is_fit(byte, place)
       return byte > 0x20 and byte < 0x7F or byte == 0x20 and place == "middle"
     end

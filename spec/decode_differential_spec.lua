@@ -1,8 +1,10 @@
 -- The decoder against lua-cjson, document by document; and the list of where they differ, because
 -- lua-cjson is wrong or knows other rules. Its newer forks have integers: both kinds pass here.
+-- Against Python's decoder, too, which is right: `make differential` does that a million times.
 
 local cjson = require("cjson").new()
 local core = require "mjtask.core"
+local differential = require "support.differential"
 local json_random = require "support.json_random"
 
 local decode = core.decode
@@ -57,7 +59,7 @@ local function without_nulls(value)
   return out
 end
 
-describe("decode and lua-cjson", function()
+describe("decode and lua-cjson #J1", function()
   it("agree on many documents, and with what was meant", function()
     local generator = json_random.new(20260101)
     local kept = { null = NULL }
@@ -104,6 +106,19 @@ describe("decode and lua-cjson", function()
         cuts = cuts + 1
       end
     end
+  end)
+end)
+
+describe("decode and Python's decoder", function()
+  it("agree bit by bit, on good and on broken documents", function()
+    local missing = differential.missing()
+    if missing then return pending("not run: " .. missing) end
+    local documents = DOCUMENTS // 5
+    local counts = differential.run(documents, 20260102, function(json, ours, theirs)
+      error(("%q: %q, %q"):format(json, ours, theirs))
+    end)
+    assert.equal(documents, counts["="] + counts["~"] + counts["-"])
+    for mark, count in pairs(counts) do assert.truthy(count > documents // 50, mark) end
   end)
 end)
 

@@ -61,7 +61,7 @@ local function each_rejected(cases)
   end
 end
 
-describe("decode: grammar", function()
+describe("decode: grammar #J1", function()
   each_accepted {
     { "an empty object", "{}", {} },
     { "an empty array", "[]", {} },
@@ -157,7 +157,7 @@ describe("decode: grammar", function()
   end
 end)
 
-describe("decode: numbers", function()
+describe("decode: numbers #J3", function()
   each_accepted {
     { "0", "0", 0 },
     { "-0 as the integer it is", "-0", 0 },
@@ -353,7 +353,7 @@ describe("decode: numbers", function()
   end)
 end)
 
-describe("decode: strings", function()
+describe("decode: strings #J4", function()
   each_accepted {
     { "each short escape", [["\"\\\/\b\f\n\r\t"]], '"\\/\b\f\n\r\t' },
     { "\\u0000, and what follows", [["a\u0000b"]], "a\0b" },
@@ -639,7 +639,7 @@ describe("decode: null", function()
   end)
 end)
 
-describe("decode: duplicate keys", function()
+describe("decode: duplicate keys #J5", function()
   each_accepted {
     { "two: the last wins", '{"a":1,"a":2}', { a = 2 } },
     { "a null after a value: absent", '{"a":1,"a":null}', {} },
@@ -702,7 +702,7 @@ describe("decode: containers", function()
   end)
 end)
 
-describe("decode: limits", function()
+describe("decode: limits #J2", function()
   local function nest(levels, open, close, inside)
     return open:rep(levels) .. inside .. close:rep(levels)
   end
@@ -749,7 +749,7 @@ describe("decode: limits", function()
   end)
 end)
 
-describe("decode: cut and broken documents", function()
+describe("decode: cut and broken documents #J1 #J8", function()
   for name, seed in pairs(seeds) do
     it("rejects " .. name .. " cut at every byte, at its end", function()
       for size = 0, #seed - 1 do

@@ -416,7 +416,7 @@ describe("the engine", function()
     end)
   end)
 
-  describe("its end", function()
+  describe("its end #L3", function()
     it("makes start, step, next, wake_at and pollfd raise, with transfers in flight", function()
       p:set { fault = "stall" }
       local engine = open()
@@ -739,7 +739,7 @@ describe("the engine", function()
     end)
   end)
 
-  describe("a random schedule", function()
+  describe("a random schedule #L3", function()
     local LIVES = { "done", "stall", "slow", "drop" }
     local ROUNDS = 1000
 
@@ -831,7 +831,7 @@ describe("the engine", function()
     end)
   end)
 
-  describe("what is no engine", function()
+  describe("what is no engine #L8", function()
     it("is refused by every method, a string and a transfer too", function()
       local engine <close> = open()
       local transfer = start(engine, SKU)
@@ -963,7 +963,7 @@ describe("core.call", function()
   end)
 end)
 
-describe("core.now", function()
+describe("core.now #L12", function()
   it("goes on, and never back", function()
     local first = core.now()
     local last = first

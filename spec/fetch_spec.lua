@@ -276,14 +276,14 @@ for _, dialect in ipairs(DIALECTS) do
       assert.equal(ID, assert(mj:fetch(ID)).id)
     end)
 
-    it("does not know an unknown id", function()
+    it("does not know an unknown id #H3", function()
       local err = fails_with("not_found", mj:fetch "1735030480000009")
       assert.equal("1735030480000009", err.id)
       assert.is_false(err.retryable)
       assert.equal(1, #p:log())
     end)
 
-    it("refuses a wrong key", function()
+    it("refuses a wrong key #H2", function()
       p:set { key = "another-key" }
       p:task(ID)
       local err = fails_with("auth", mj:fetch(ID))
@@ -326,7 +326,7 @@ for _, dialect in ipairs(DIALECTS) do
       end
     end)
 
-    it("may be hidden by a page that comes with 200", function()
+    it("may be hidden by a page that comes with 200 #H1", function()
       local err = error_of("decode", "html")
       assert.equal(200, err.status)
       assert.is_true(err.retryable)
@@ -357,7 +357,7 @@ describe("fetch", function()
     assert.equal(30, error_of("go", "overload", "rate_limited").code)
   end)
 
-  it("knows a key that may not do this", function()
+  it("knows a key that may not do this #H2", function()
     assert.equal(403, error_of("net", "forbidden", "auth").status)
     assert.equal(403, error_of("go", "forbidden", "auth").status)
     assert.equal(403, error_of("go", "channel", "auth").status)
@@ -374,13 +374,13 @@ describe("fetch", function()
     assert(err.message:find("New API", 1, true), err.message)
   end)
 
-  it("names the content type of what is no JSON", function()
+  it("names the content type of what is no JSON #H1", function()
     p:task(ID, { fault = "html" })
     local err = fails_with("decode", mj:fetch(ID, { retries = 0 }))
     assert(err.message:find("text/html", 1, true), err.message)
   end)
 
-  it("quotes at most 120 bytes of what is no JSON", function()
+  it("quotes at most 120 bytes of what is no JSON #H1", function()
     p:task(ID, { fault = { status = 200, body = "<" .. ("y"):rep(4000) .. ">" } })
     local err = fails_with("decode", mj:fetch(ID, { retries = 0 }))
     local _, count = err.message:gsub("yy", "")
@@ -418,7 +418,7 @@ describe("fetch", function()
     end
   end)
 
-  it("finds no task where there is no body", function()
+  it("finds no task where there is no body #H1 #H3", function()
     for _, status in ipairs { 200, 201, 204, 206 } do
       for _, body in ipairs { "", status ~= 204 and " \r\n\t\n" or nil } do
         p:task(ID, { fault = { status = status, body = body } })
@@ -434,7 +434,7 @@ describe("fetch", function()
     fails_with("decode", mj:fetch(ID, { retries = 0 }))
   end)
 
-  it("does not take another task for this one", function()
+  it("does not take another task for this one #J7", function()
     for _, body in ipairs { '{"id":"1735030480000002","status":"SUCCESS"}',
       '{"id":1735030480000002,"status":"SUCCESS"}', '{"id":"0","status":"SUCCESS"}',
       '{"code":0,"data":{"id":"1735030480000002"}}' } do
@@ -506,7 +506,7 @@ describe("fetch", function()
 end)
 
 -- One request a value: the field takes each of them in turn.
-describe("a field of any shape", function()
+describe("a field of any shape #J6", function()
   local VALUES = { false, "null", "true", "0", "1.5", '""', '"x"', "[]", "{}", '[null,0,"x",{}]' }
   local FIELDS = {
     "action", "status", "prompt", "promptEn", "description", "state", "submitTime", "startTime",

@@ -61,7 +61,7 @@ describe("a host", function()
   teardown(function() p:stop() end)
   before_each(function() p:reset() end)
 
-  describe("that ends", function()
+  describe("that ends #L3", function()
     local ENDS = {
       { "os.exit(true)", 0 }, { "os.exit(false)", 1 }, { "os.exit(7)", 7 },
       { "os.exit(true, true)", 0 }, { "os.exit(false, true)", 1 },
@@ -118,7 +118,7 @@ describe("a host", function()
     end)
   end)
 
-  describe("whose name server", function()
+  describe("whose name server #N2 #L7", function()
     local NAME = "https://proxy.example.com"
 
     -- Runs it in namespaces of its own; nil where there are none.
@@ -232,7 +232,7 @@ describe("a host", function()
     end)
   end)
 
-  describe("that forks", function()
+  describe("that forks #L6", function()
     local CHILDREN = {
       ["calls every method"] = [[
         local function refused(f, ...)
@@ -392,7 +392,7 @@ describe("a host", function()
     end)
   end)
 
-  it("runs 8 threads with a state each, which race to require and fetch 20 times", function()
+  it("runs 8 threads with a state each, which race to require and fetch 20 times #L5", function()
     if not host then return pending(no_host) end
     local output, status = run_host("threads", 8, [[
       for _ = 1, 2 do
@@ -410,7 +410,7 @@ describe("a host", function()
     assert.equal(16, p:connections())
   end)
 
-  it("may be stormed by 1,000 signals a second", function()
+  it("may be stormed by 1,000 signals a second #N13", function()
     if not host then return pending(no_host) end
     p:set { fault = { delay = 0.005 } }
     local output, status = run_host("states", 1, [[
@@ -436,7 +436,7 @@ describe("a host", function()
     assert.equal(1, p:connections())
   end)
 
-  it("without a descriptor left gets an error, and goes on when there are some", function()
+  it("without a descriptor left gets an error, and goes on when there are some #N14", function()
     local output, status = run([[
       local mj = new()
       local other = new()

@@ -41,7 +41,7 @@ local function is_taken(id, path)
   assert.equal(path, log[1].path)
 end
 
-describe("an id", function()
+describe("an id #I1", function()
   setup(function()
     p = proxy.start()
     mj = mjtask.new { url = p.url, key = "k", retries = 0 }
@@ -163,7 +163,7 @@ describe("an id", function()
   end)
 end)
 
-describe("a method", function()
+describe("a method #L8", function()
   setup(function() p = proxy.start() end)
   teardown(function() p:stop() end)
 
@@ -198,7 +198,7 @@ describe("a method", function()
   end)
 end)
 
-describe("any arguments", function()
+describe("any arguments #L8", function()
   setup(function() p = proxy.start() end)
   teardown(function() p:stop() end)
 

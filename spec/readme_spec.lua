@@ -67,6 +67,19 @@ describe("the README", function()
     assert.is_truthy(printed:find("1735030480754475\thttps://", 1, true))
   end)
 
+  it("takes its pieces of hosts from the examples", function()
+    local function trimmed(text) return (("\n" .. text):gsub("\n[ \t]+", "\n")) end
+    local pipe <close> = assert(io.popen "cat examples/*.lua examples/*/*.lua")
+    local examples = trimmed(pipe:read("a"))
+    local section = assert(read("README.md"):match "\n## Hosts\n(.-)\n## ")
+    local count = 0
+    for piece in section:gmatch "```%l*\n(.-)```" do
+      assert.is_truthy(examples:find(trimmed(piece), 1, true), piece)
+      count = count + 1
+    end
+    assert.equal(4, count)
+  end)
+
   it("has an example of a callback that runs", function()
     local printed, ok = run(CLIENT .. code "Callbacks and event loops")
     assert.is_true(ok, printed)
@@ -91,5 +104,58 @@ describe("examples/watch.lua", function()
     printed, ok = run "1 2"
     assert.is_nil(ok)
     assert.is_truthy(printed:find("2\tfailed: the task failed: banned", 1, true))
+  end)
+end)
+
+describe("the table of what must be survived", function()
+  -- Row -> what it says: { specs = { name, … }, four = is it proved in four ways? }
+  local rows = {}
+
+  setup(function()
+    for row, specs, four in read("spec/README.md"):gmatch
+        "\n| (%u%d+) | [^|]* | ([^|]*) | ([^|]*)|" do
+      rows[row] = { specs = {}, four = four:find "4" ~= nil }
+      for name in specs:gmatch "[%w_/.]+" do table.insert(rows[row].specs, name) end
+    end
+  end)
+
+  -- Tags of a spec, as keys.
+  local function tags_of(path)
+    local tags = {}
+    for tag in read(path):gmatch "#(%u%d+)" do tags[tag] = true end
+    return tags
+  end
+
+  it("names for each row specs that say they prove it", function()
+    local count = 0
+    for row, facts in pairs(rows) do
+      local in_ways = false
+      assert(#facts.specs > 0, row)
+      for _, name in ipairs(facts.specs) do
+        if name:find "/" then
+          assert(read("spec/" .. name))
+        else
+          local path = "spec/" .. name .. "_spec.lua"
+          assert(tags_of(path)[row], row .. ": " .. path)
+          in_ways = in_ways or read(path):find("support.ways", 1, true) ~= nil
+        end
+      end
+      assert(not facts.four or in_ways, row .. " is not proved in four ways")
+      count = count + 1
+    end
+    assert.equal(14 + 9 + 3 + 9 + 5 + 5 + 11, count)
+  end)
+
+  it("has what each spec says it proves", function()
+    local pipe <close> = assert(io.popen "ls spec/*_spec.lua")
+    for path in pipe:lines() do
+      local name = path:match "([%w_]+)_spec%.lua$"
+      for row in pairs(tags_of(path)) do
+        assert(rows[row], path .. ": " .. row)
+        local listed = false
+        for _, one in ipairs(rows[row].specs) do listed = listed or one == name end
+        assert(listed, ("%s is not in row %s"):format(name, row))
+      end
+    end
   end)
 end)

@@ -54,7 +54,7 @@ after_each(function()
   mj = nil
 end)
 
-describe("a try that failed", function()
+describe("a try that failed #H2 #H4 #N6", function()
   local FAST = { request_timeout = 0.05 }
 
   -- What the server does, the kind it ends as, options of the call.
@@ -190,7 +190,7 @@ describe("the number of tries", function()
   end)
 end)
 
-describe("the backoff", function()
+describe("the backoff #H4", function()
   -- The seconds slept before each further try.
   local function backoff(chance, retries)
     p:task(ID, { fault = "html_502" })
@@ -228,7 +228,7 @@ describe("the backoff", function()
   end)
 end)
 
-describe("Retry-After", function()
+describe("Retry-After #H5", function()
   -- The seconds slept between a 429 with that header and the next try, which succeeds.
   local function slept(plan, options)
     p:task(ID, { life = "done", script = { plan } })

@@ -53,7 +53,7 @@ local function failure(plan, more)
   return err
 end
 
-describe("the key", function()
+describe("the key #L10", function()
   setup(function() p = proxy.start() end)
   teardown(function() p:stop() end)
   before_each(function() p:reset() end)
@@ -191,11 +191,38 @@ describe("the key", function()
       end)
     end
 
+    it("the error where the server makes an id of it", function()
+      local key = "sk-k3y.w0rd_and~more"
+      p:set { submit = {
+        status = 200, type = JSON, body = ('{"code":21,"result":"%s"}'):format(key),
+      } }
+      local mj <close> = client { key = key }
+      local receipt, err = mj:submit("imagine", { prompt = "x" })
+      assert.is_nil(receipt)
+      assert.equal("needs_input", err.kind)
+      err.receipt = nil -- the server's data, as it is
+      has_no_key_inside(err, key)
+      assert(tostring(err):find("****", 1, true), tostring(err))
+    end)
+
     it("the error where a limit of the message cuts it", function()
       for length = 60, 260 do
         local filler = ("x"):rep(length)
         has_no_key_inside(failure { status = 401, type = JSON,
           body = ('{"error":"%s%s"}'):format(filler, KEY) })
+      end
+    end)
+
+    it("the error where a failure's reason is cut in the middle of it", function()
+      local mj <close> = client {}
+      for length = 500 - #KEY - 2, 501 do
+        p:set { script = { { status = 200, type = JSON,
+          body = ('{"id":"%s","status":"FAILURE","failReason":"%s%s"}')
+            :format(ID, ("x"):rep(length), KEY) } } }
+        local _, err = mj:wait(ID)
+        assert.equal("failed", err.kind)
+        err.task = nil -- the task is the server's data, as it is
+        has_no_key_inside(err)
       end
     end)
 
@@ -293,7 +320,7 @@ describe("the key", function()
     end)
   end)
 
-  describe("stays here", function()
+  describe("stays here #H6", function()
     local function targets()
       local here, other = p.url, p.other_url
       local port = p.other_port
@@ -395,7 +422,7 @@ describe("the key", function()
   end)
 end)
 
-describe("a server's text in a message", function()
+describe("a server's text in a message #L11", function()
   setup(function() p = proxy.start() end)
   teardown(function() p:stop() end)
   before_each(function() p:reset() end)

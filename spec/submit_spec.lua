@@ -1,6 +1,7 @@
 -- Submits from end to end: every answer in every dialect, what goes out, and that it goes out once.
 
 local cjson = require "cjson"
+local child = require "support.child"
 local client = require "mjtask.client"
 local clock = require "support.clock"
 local proxy = require "support.proxy"
@@ -580,6 +581,49 @@ describe("what a submit sends", function()
     end
     assert.error_matches(function() mj:submit("imagine", IMAGINE, 7) end, "a table expected")
     assert.equal(0, #p:log())
+  end)
+end)
+
+describe("without lua-cjson", function()
+  -- A child that finds our modules and no others.
+  local ALONE = [[
+    local function only(name, path)
+      return (package.searchpath(name, path):gsub(name:gsub("%%.", "/") .. "%%.(%%l+)$", "?.%%1"))
+    end
+    package.cpath = only("mjtask.core", package.cpath)
+    package.path = only("mjtask.client", package.path)
+    local mj = require "mjtask.client".new { url = %q, key = %q }
+    local id = %q
+  ]]
+
+  local function alone(script)
+    return child.run(ALONE:format(p.url, KEY, ID) .. script)
+  end
+
+  it("a submit and a press raise, in one line, before anything is sent", function()
+    p:task(ID, { life = "done" })
+    local output, status = alone [[
+      for _, call in ipairs {
+        function() mj:submit("imagine", { prompt = "a cat" }) end,
+        function() mj:press(id, "U1") end,
+      } do
+        print(pcall(call))
+      end
+    ]]
+    local line = "false\t[^\n]*submits and presses need lua%-cjson: module 'cjson' not found\n"
+    assert.matches("^" .. line .. line .. "$", output)
+    assert.equal(0, status)
+    assert.equal(0, #p:log())
+  end)
+
+  it("all else works", function()
+    p:set { dialect = "plus" }
+    p:task(ID, { life = "done" })
+    local output, status = alone [[
+      print(mj:fetch(id).status, mj:wait(id):button("U1").label, mj:cancel(id))
+    ]]
+    assert.equal("SUCCESS\tU1\ttrue\n", output)
+    assert.equal(0, status)
   end)
 end)
 

@@ -1,7 +1,9 @@
 -- TLS against a real server: which certificates are taken, what is said of the others, and which
--- protocols are spoken. The local proxy knows no TLS: this needs nginx.
+-- protocols are spoken. What a server does wrong is handshake_spec's and faults_spec's: this one is
+-- nginx.
 
 local mjtask = require "mjtask"
+local certificates = require "support.certificates"
 local child = require "support.child"
 local nginx = require "support.nginx"
 
@@ -72,6 +74,8 @@ describe("over TLS", function()
       good2 = { certificate = "good", http2 = true },
       each = { certificate = "good", keepalive = 0 },
       each12 = { certificate = "good", keepalive = 0, protocols = "TLSv1.2" },
+      once = { certificate = "good", extra = "keepalive_requests 1;" },
+      once2 = { certificate = "good", http2 = true, extra = "keepalive_requests 1;" },
       wrong_host = { certificate = "wrong_host" },
       expired = { certificate = "expired" },
       untrusted = { certificate = "untrusted" },
@@ -103,6 +107,17 @@ describe("over TLS", function()
         local mj <close> = client(server)
         assert.equal("SUCCESS", assert(mj:wait(id)).status)
       end)
+    end)
+  end
+
+  for _, server in ipairs { "each", "once", "once2" } do
+    it("a connection that serves once only costs nothing: 100 fetches, " .. server .. " #N7",
+    function()
+      local log = requests_of(100, function(id)
+        local mj <close> = client(server, { retries = 0 })
+        for _ = 1, 100 do assert(mj:fetch(id)) end
+      end)
+      assert.not_equal(log[1].connection, log[2].connection)
     end)
   end
 
@@ -160,7 +175,7 @@ describe("over TLS", function()
     holds(refusal("expired"), "expired")
   end)
 
-  it("TLS 1.0 and 1.1 are refused", function()
+  it("TLS 1.0 and 1.1 are refused #T1 #T3", function()
     holds(refusal("old"), "protocol", "version")
     holds(refusal("oldest"), "protocol", "version")
   end)
@@ -174,7 +189,7 @@ describe("over TLS", function()
   end)
 
   it("a cafile takes the place of the system's authorities", function()
-    local stranger = n.directory .. "/stranger.pem"
+    local stranger = certificates.path "stranger.pem"
     refusal("good", { cafile = stranger })
     local mj <close> = client("untrusted", { cafile = stranger })
     assert(mj:fetch("1"))
@@ -193,8 +208,8 @@ describe("over TLS", function()
         url = %q, cafile = %q, key = "k", timeout = 5,
       }
       local task, err = mj:fetch "1"
-      print(task, err.kind)]]):format(n.servers.good.url, n.directory .. "/stranger.pem"), {
-      SSL_CERT_FILE = n.cafile, CURL_CA_BUNDLE = n.cafile, SSL_CERT_DIR = n.directory,
+      print(task, err.kind)]]):format(n.servers.good.url, certificates.path "stranger.pem"), {
+      SSL_CERT_FILE = n.cafile, CURL_CA_BUNDLE = n.cafile, SSL_CERT_DIR = certificates.path(),
     })
     assert.equal("nil\ttls\n", output)
   end)
@@ -236,7 +251,7 @@ describe("over TLS", function()
     assert(not tostring(err):find("sig", 1, true))
   end)
 
-  it("no option and no call can turn the checks off", function()
+  it("no option and no call can turn the checks off #T3", function()
     for _, name in ipairs { "verify", "insecure", "insecure_skip_verify", "ssl_verifypeer" } do
       assert.has_error(function() client("self_signed", { [name] = false }) end)
       assert.has_error(function() client("self_signed", { [name] = true }) end)

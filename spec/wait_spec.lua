@@ -211,7 +211,7 @@ describe("wait", function()
   end)
 end)
 
-describe("the looks", function()
+describe("the looks #L13", function()
   -- Waits for a task that never moves, for a while.
   local function stuck(options, life)
     p:task(ID, { life = life or "stuck" })
@@ -323,7 +323,7 @@ describe("the looks", function()
   end)
 end)
 
-describe("the time limit", function()
+describe("the time limit #L13", function()
   it("ends a wait, with the last task", function()
     p:task(ID, { life = { drawing(15), drawing(46), drawing(46) } })
     local err = fails_with("timeout", mj:wait(ID, { timeout = 60 }))
@@ -449,7 +449,7 @@ describe("stall", function()
   end)
 end)
 
-describe("a look that fails", function()
+describe("a look that fails #L13", function()
   -- A task whose next fetches get these plans, then succeed.
   local function scripted(...)
     local script = {}
@@ -638,7 +638,7 @@ describe("progress", function()
   end)
 end)
 
-describe("a progress function", function()
+describe("a progress function #I5", function()
   before_each(function() p:task(ID, { life = "short" }) end)
 
   -- The client is as good as new.
@@ -845,7 +845,7 @@ describe("a progress function", function()
   end)
 end)
 
-describe("a plain coroutine", function()
+describe("a plain coroutine #L4", function()
   it("may fetch and wait", function()
     p:task(ID, { life = "short" })
     local co = coroutine.wrap(function()

@@ -86,13 +86,22 @@ static int on_socket (CURL *easy, curl_socket_t fd, int what, void *arg,
   (void)unused;
   if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) events |= POLLSET_READ;
   if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) events |= POLLSET_WRITE;
-  if (pollset_want(&engine->pollset, (int)fd,
-                   (int)(channel - engine->channels), events) != 0)
+  if (pollset_want(&engine->pollset, (int)fd, (int)(channel - engine->channels),
+                   events) != 0)
     give_up(engine, easy);
   return 0;
 }
 
 #endif
+
+/* TLS reads its certificates through a descriptor of its own: where this is the
+   last one, that would fail as if the file were bad. */
+static int is_last (int fd) {
+  const int next = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (next < 0) return 1;
+  close(next);
+  return 0;
+}
 
 /* Here the name has been resolved, whoever resolved it and to what. */
 static curl_socket_t open_socket (void *arg, curlsocktype purpose,
@@ -113,6 +122,10 @@ static curl_socket_t open_socket (void *arg, curlsocktype purpose,
   if (fd >= 0) fcntl(fd, F_SETFD, FD_CLOEXEC);
 #endif
   if (fd < 0) return CURL_SOCKET_BAD;
+  if ((transfer->images || transfer->engine->base.secure) && is_last(fd)) {
+    close(fd);
+    return CURL_SOCKET_BAD;
+  }
 #if MJTASK_EPOLL
   if (pollset_keep(&transfer->engine->pollset, fd) != 0) {
     transfer->refused = REFUSED_MEMORY;

@@ -268,6 +268,9 @@ static void note_answer (Transfer *transfer, CURL *easy) {
 
 CURL *transfer_finish (Transfer *transfer, CURLcode code) {
   if (transfer->easy != NULL) note_answer(transfer, transfer->easy);
+  /* Else a name had another address, too, which was taken. */
+  if (transfer->refused == REFUSED_ADDRESS && code != CURLE_COULDNT_CONNECT)
+    transfer->refused = REFUSED_NOT;
   transfer->code = code;
   transfer->state = TRANSFER_ENDED;
   return transfer_abandon(transfer);
@@ -332,10 +335,29 @@ static const struct {
                        "would allow it"},
 };
 
+/* Did the peer break off in the midst of the handshake? libcurl has one code for
+   that and for what the two cannot agree on, which no further try would mend. */
+static int broke_off (const Transfer *transfer) {
+  static const char *const signs[] = {"Recv failure",
+                                      "Send failure",
+                                      "SSL_ERROR_SYSCALL",
+                                      "unexpected eof",
+                                      "non-properly terminated",
+                                      "pull function",
+                                      "push function"};
+  size_t i;
+  if (transfer->code != CURLE_SSL_CONNECT_ERROR) return 0;
+  for (i = 0; i < sizeof signs / sizeof signs[0]; i++) {
+    if (strstr(transfer->error, signs[i]) != NULL) return 1;
+  }
+  return 0;
+}
+
 const char *transfer_kind (const Transfer *transfer) {
   size_t i;
   if (transfer->code == CURLE_OK) return NULL;
   if (transfer->refused != REFUSED_NOT) return refusals[transfer->refused].kind;
+  if (broke_off(transfer)) return "connect";
   for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
     if (kinds[i].code == transfer->code) return kinds[i].kind;
   }

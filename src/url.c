@@ -121,7 +121,8 @@ static const char *parse (const char *text, Parts *parts) {
   CURLU *url;
   CURLUcode code;
   const char *fault;
-  if (strstr(text, "://") == NULL) return "has no http:// or https://";
+  if (strncmp(text + strcspn(text, ":"), "://", 3) != 0)
+    return "has no http:// or https://";
   url = curl_url();
   if (url == NULL) return url_no_memory;
   code = curl_url_set(url, CURLUPART_URL, text,
@@ -162,6 +163,14 @@ static const char *scan_base (const char *text, size_t size) {
   return NULL;
 }
 
+/* Decoded, 10.0%31 is 10.01, which is another address when it is read again;
+   %ff is no name; and a zone would be lost. */
+static int has_escaped_host (const char *text) {
+  const char *host = strchr(text, ':') + 1;
+  host += strspn(host, "/");
+  return memchr(host, '%', strcspn(host, "/")) != NULL;
+}
+
 static const char *fill_base (const Parts *parts, UrlBase *base) {
   const size_t room = sizeof base->text, path = trimmed(parts->path);
   if (has_dot_segment(parts->path)) return "has a . or .. in its path";
@@ -183,6 +192,8 @@ const char *url_base (const char *text, size_t size, UrlBase *base) {
   memcpy(copy, text, size);
   copy[size] = '\0';
   fault = parse(copy, &parts);
+  if (fault == NULL && has_escaped_host(copy))
+    fault = "has an escape in its host";
   if (fault == NULL) fault = fill_base(&parts, base);
   free_parts(&parts);
   return fault;
@@ -212,7 +223,7 @@ static const char *escape_image (const char *text, size_t size, char *out) {
     const unsigned char c = (unsigned char)text[i];
     if (c <= ' ' || c == 0x7F) return "has a blank or a control character";
     if (c == '\\') return "has a backslash";
-    if (out > end - 3) return "is longer than 4096 bytes";
+    if (end - out < (c < 0x80 ? 1 : 3)) return "is longer than 4096 bytes";
     if (c < 0x80)
       *out++ = text[i];
     else {

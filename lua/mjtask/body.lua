@@ -9,8 +9,20 @@ local LARGEST = 10 ^ 14 - 1 -- lua-cjson writes 14 digits
 local encoder -- our own: options of the shared instance are anybody's
 
 local function get_encoder()
-  encoder = encoder or require "cjson".new()
+  if not encoder then
+    local ok, cjson = pcall(require, "cjson")
+    if not ok then
+      local reason = tostring(cjson):match("^[^\n]*"):gsub(":$", "") -- then all the places follow
+      error("submits and presses need lua-cjson: " .. reason, 0)
+    end
+    encoder = cjson.new()
+  end
   return encoder
+end
+
+--- Raises if there is no lua-cjson, before anything is sent that would be in vain.
+function body.ready()
+  get_encoder()
 end
 
 local check_value

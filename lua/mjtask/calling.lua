@@ -31,7 +31,7 @@ end
 
 --- The error of what was ended from outside.
 ---@param reason "aborted"|"closed"
----@param spare? mjtask.Error becomes it, without memory
+---@param spare? mjtask.Error becomes it: no memory is needed then
 ---@return mjtask.Error
 function calling.ended(reason, spare)
   local err = spare or errors.new(reason, reasons[reason])
@@ -73,10 +73,12 @@ end
 --- Ends the call; `done` is told `aborted` by the next step. One that has ended stays as it is.
 function handle_methods:cancel()
   check_handle(self)
-  self.operation.schedule.brace()
-  self.operation.abandoned = not self.operation.ended
-  self.operation:cancel "aborted"
-  self.operation.schedule:tell_host()
+  local operation = self.operation
+  operation.schedule:brace()
+  if operation.ended then return end
+  operation.abandoned = true
+  operation:cancel "aborted"
+  operation.schedule:tell_host()
 end
 
 --- Has `done` been called?
@@ -88,7 +90,7 @@ end
 
 handle_mt.__close = handle_methods.cancel
 
--- Calls `done`, without a need of memory.
+-- Calls `done`, for which no memory is needed.
 local function tell(handle)
   local operation, call, done = handle.operation, handle.call, handle.callback
   local value, err = operation:outcome()
@@ -108,8 +110,9 @@ local function call_back(call, done, job, ...)
     operation = false, call = call, callback = done, told = false,
     spare = errors.new("aborted", reasons.aborted, { id = call.id, attempts = 0, elapsed = 0 }),
   }, handle_mt)
-  local delivery = schedule.delivery(false, tell, handle) -- made now: it must not fail when due
+  local delivery = schedule:delivery(false, tell, handle) -- made now: it must not fail when due
   handle.operation = start(call, function(operation)
+    handle.operation = operation -- which has ended before it has a handle, perhaps
     schedule:post(delivery, operation)
   end, job, ...)
   schedule:tell_host()
@@ -122,7 +125,7 @@ end
 local function abandon(guard)
   local operation = guard.operation
   if not operation then return end -- closed before
-  operation.schedule.brace()
+  operation.schedule:brace()
   guard.operation = false
   operation.conclude, operation.abandoned, operation.parked = false, true, false
   operation:cancel "aborted"
@@ -137,7 +140,7 @@ local function park(call, loop, thread, job, ...)
   local function wake()
     if seat.parked and seat.thread then loop.wake(seat.thread) end
   end
-  local delivery = schedule.delivery(false, wake)
+  local delivery = schedule:delivery(false, wake)
   local guard <close> = setmetatable({ operation = false }, guard_mt)
   local operation = start(call, function() schedule:post(delivery) end, job, ...)
   operation.parked, guard.operation = true, operation
@@ -153,16 +156,24 @@ end
 
 -- ---- all three ----------------------------------------------------------------------------------
 
+-- The coroutine that may be parked, if there is one. Not one that cannot yield just now, in a
+-- callback or a finalizer; unless this loop's way to park does not yield, and it is none of ours.
+local function parkable(client)
+  local loop = client.loop
+  if not loop then return nil end
+  if coroutine.isyieldable() or loop.unyielding and not client.schedule.nested then
+    return loop.current()
+  end
+end
+
 --- Runs `job(call, ...)` as an operation. With `done` it returns a handle at once; else what the
---- job returns, in a coroutine of the client's loop by parking that. A coroutine that cannot yield
---- just now (in a callback or a finalizer) blocks.
+--- job returns, in a coroutine of the client's loop by parking that.
 ---@param call mjtask.Call
 ---@param done? fun(value: any, err: mjtask.Error?)
 function calling.run(call, done, job, ...)
   if done then return call_back(call, done, job, ...) end
-  local loop = call.client.loop
-  local thread = loop and coroutine.isyieldable() and loop.current()
-  if thread then return park(call, loop, thread, job, ...) end
+  local thread = parkable(call.client)
+  if thread then return park(call, call.client.loop, thread, job, ...) end
   return calling.results(call, call.schedule:await(start(call, false, job, ...)))
 end
 

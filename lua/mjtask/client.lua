@@ -68,13 +68,43 @@ local function configure(given)
   }, row
 end
 
--- The host's loop, as an adapter makes it for this client.
-local function attach(self, adapter, level)
-  local loop = adapter(self)
+-- Leaves the loop before the descriptor is gone. A forked child, in which the engine raises, leaves
+-- its parent's alone.
+local function release(self)
+  if self.loop and pcall(self.engine.pollfd, self.engine) then pcall(self.loop.detach) end
+  self.engine:close()
+end
+
+-- Ends a client that nobody can reach: nobody is told.
+local function drop(self)
+  if self.closed then return end
+  self.closed, self.schedule.closed = true, "closed"
+  release(self)
+end
+
+local guard_mt = { __gc = function(self) drop(self.client) end }
+
+-- To be made after all that an adapter has made, so that what it detaches is alive.
+local function guard(self)
+  self.guard = setmetatable({ client = self }, guard_mt)
+end
+
+-- What is wrong with what an adapter gave; nil: nothing.
+local function check_loop(loop)
   for _, name in ipairs { "current", "park", "wake", "busy", "detach" } do
     if type(loop) ~= "table" or type(loop[name]) ~= "function" then
-      error(("options.loop gives no function %q"):format(name), level + 1)
+      return ("options.loop gives no function %q"):format(name)
     end
+  end
+end
+
+-- The host's loop, as an adapter makes it for this client.
+local function attach(self, adapter, level)
+  local ok, loop = pcall(adapter, self)
+  local fault = ok and check_loop(loop)
+  if fault or not ok then
+    drop(self)
+    error(fault or loop, fault and level + 1 or 0)
   end
   self.loop, self.schedule.on_busy = loop, loop.busy
 end
@@ -101,6 +131,7 @@ function client.new(given, clock)
     lists = nil, -- has the server list-by-condition? nil: not known yet
     listeners = {}, -- who wants hints, as keys
     loop = nil, -- the host's
+    guard = false,
     closed = false,
     schedule = schedule.new {
       engine = engine, max_inflight = settings.max_inflight,
@@ -109,6 +140,11 @@ function client.new(given, clock)
     },
   }, mt)
   if given.loop then attach(self, given.loop, 2) end
+  local made, problem = pcall(guard, self)
+  if not made then
+    drop(self)
+    error(problem, 0)
+  end
   return self
 end
 
@@ -201,16 +237,18 @@ end
 
 --- Somebody says that there is news of a task, a webhook for example: whoever waits for it looks
 --- soon, at most once a second. Nothing of the hook itself is believed.
----@param id string|integer|table what is no id, or nobody's, does nothing
+---@param id string|integer|table what is no id, or nobody's, does nothing; nor does a closed client
 function methods:hint(id)
-  check_self(self, 2)
+  check_client(self, 2) -- a hook may well come after the end
   local kind = type(id)
   if kind ~= "string" and kind ~= "number" and kind ~= "table" then
     error(("id: a string, an integer or a table expected, got %s"):format(kind), 2)
   end
   id = ids.read(id)
-  if not id then return end
-  for listener in pairs(self.listeners) do listener:hint(id) end
+  if not id or self.closed then return end
+  local listeners = {} -- their own table changes with each wait that a finalizer may start
+  for listener in pairs(self.listeners) do listeners[#listeners + 1] = listener end
+  for _, listener in ipairs(listeners) do listener:hint(id) end
   self.schedule:tell_host()
 end
 
@@ -251,6 +289,8 @@ function methods:press(task_or_id, query, given, done)
   local id = ids.check(task_or_id, 2)
   buttons.check_query(query, 2)
   given, done = check_tail(given, done, "press", 2)
+  local ok, fault = pcall(body.ready)
+  if not ok then error(fault, 2) end
   return calling.run(calling.new(self, "press", given, id), done, function(call)
     local task, err = task_or_id, nil
     if not is_whole_task(task) then task, err = fetch(call) end
@@ -336,18 +376,13 @@ end
 
 -- ---- the end ------------------------------------------------------------------------------------
 
-local function release(self)
-  if self.loop then self.loop.detach() end -- before the descriptor is gone
-  self.engine:close()
-end
-
 --- Ends whatever is under way with the kind `closed`, and wipes the key. Callbacks are told before
 --- this returns; if there is not even the memory for that, it raises, and can be called again.
 --- Idempotent.
 function methods:close()
   check_client(self, 2)
   local again = self.closed
-  if not again then self.schedule.brace() end
+  if not again then self.schedule:brace() end -- it fails now, and nothing has happened
   self.closed = true
   local ok, problem = pcall(self.schedule.close, self.schedule, "closed")
   if not again then release(self) end
@@ -355,14 +390,6 @@ function methods:close()
 end
 
 mt.__close = methods.close
-
--- Nobody is told. A forked child leaves its parent's loop alone.
-function mt:__gc()
-  if self.closed then return end
-  self.closed, self.schedule.closed = true, "closed"
-  if self.loop and not pcall(self.engine.pollfd, self.engine) then self.loop = nil end
-  release(self)
-end
 
 function mt:__tostring()
   return ("mjtask.client(%s)"):format(self.engine:base())

@@ -28,9 +28,9 @@ end
 local function visible(text)
   local parts, at = {}, 1
   while at <= #text do
-    local length = utf8.len(text, at, at)
-    local code = length and utf8.codepoint(text, at)
-    local after = length and utf8.offset(text, 2, at) or at + 1
+    local code = utf8.len(text, at, at) and utf8.codepoint(text, at)
+    -- not utf8.offset, which skips stray continuation bytes, C1 controls among them
+    local after = at + (code and #utf8.char(code) or 1)
     if not code then
       parts[#parts + 1] = ("\\x%02X"):format(text:byte(at))
     elseif is_hidden(code) then

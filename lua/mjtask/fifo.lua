@@ -28,20 +28,13 @@ function methods:pop()
   return value
 end
 
-function methods:is_empty()
-  return self.first > self.last
+--- The oldest value, which stays.
+function methods:first_value()
+  return self[self.first]
 end
 
---- Takes out the oldest value for which `suits(value)` is true.
-function methods:take(suits)
-  for at = self.first, self.last do
-    local value = self[at]
-    if suits(value) then
-      table.move(self, at + 1, self.last + 1, at)
-      self.last = self.last - 1
-      return value
-    end
-  end
+function methods:is_empty()
+  return self.first > self.last
 end
 
 return fifo

@@ -6,7 +6,7 @@ local heap = {}
 ---@class mjtask.Heap
 ---@field items any[] by place
 ---@field due number[] by place
----@field place table<any, integer|false> by item; false: not in here, for lack of memory
+---@field place table<any, integer> by item
 ---@field count integer
 local methods = {}
 local mt = { __index = methods }
@@ -14,39 +14,6 @@ local mt = { __index = methods }
 ---@return mjtask.Heap
 function heap.new()
   return setmetatable({ items = {}, due = {}, place = {}, count = 0 }, mt)
-end
-
-local function put(self, place, item, due)
-  self.items[place], self.due[place], self.place[item] = item, due, place
-end
-
-local function rise(self, place, item, due)
-  local items, dues = self.items, self.due
-  while place > 1 do
-    local above = place // 2
-    if dues[above] <= due then break end
-    put(self, place, items[above], dues[above])
-    place = above
-  end
-  put(self, place, item, due)
-end
-
-local function sink(self, place, item, due)
-  local items, dues, count = self.items, self.due, self.count
-  while 2 * place <= count do
-    local below = 2 * place
-    if below < count and dues[below + 1] < dues[below] then below = below + 1 end
-    if dues[below] >= due then break end
-    put(self, place, items[below], dues[below])
-    place = below
-  end
-  put(self, place, item, due)
-end
-
-local function settle(self, place, item, due)
-  local above = place // 2
-  if above > 0 and self.due[above] > due then return rise(self, place, item, due) end
-  return sink(self, place, item, due)
 end
 
 --- The entry that is due first, and when; nothing if there is none.
@@ -60,28 +27,52 @@ function methods:when(item)
   return place and self.due[place]
 end
 
+-- Puts an entry in, moves it, or (without `due`) takes it out. It calls nothing: each call may have
+-- to grow the stack, with that run the collector, and with that a finalizer that uses this heap.
+local function change(self, item, due)
+  local items, dues, places, count = self.items, self.due, self.place, self.count
+  local place = places[item]
+  if not due then
+    if not place then return end
+    places[item] = nil
+    item, due = items[count], dues[count] -- the last one takes the place
+    items[count], dues[count] = nil, nil
+    count = count - 1
+    self.count = count
+    if place > count then return end
+  elseif not place then
+    -- What may fail for lack of memory comes first. It is nothing to anybody until it is counted.
+    place = count + 1
+    items[place] = false
+    dues[place] = due
+    places[item] = place
+    count = place
+    self.count = count
+  end
+  while place > 1 do
+    local above = place // 2
+    if dues[above] <= due then break end
+    items[place], dues[place], places[items[above]] = items[above], dues[above], place
+    place = above
+  end
+  while 2 * place <= count do
+    local below = 2 * place
+    if below < count and dues[below + 1] < dues[below] then below = below + 1 end
+    if dues[below] >= due then break end
+    items[place], dues[place], places[items[below]] = items[below], dues[below], place
+    place = below
+  end
+  items[place], dues[place], places[item] = item, due, place
+end
+
 --- Puts an entry in, or moves it.
 function methods:set(item, due)
-  local place = self.place[item]
-  if place then return settle(self, place, item, due) end
-  place = self.count + 1
-  -- What may fail for lack of memory comes first, and means nothing: it is not counted yet.
-  self.place[item], self.due[place], self.items[place] = false, due, false
-  rise(self, place, item, due)
-  self.count = place
+  change(self, item, due)
 end
 
 --- Takes an entry out, if it is in here.
 function methods:remove(item)
-  local place, count = self.place[item], self.count
-  if not place then
-    self.place[item] = nil
-    return
-  end
-  local last, due = self.items[count], self.due[count]
-  self.items[count], self.due[count], self.place[item] = nil, nil, nil
-  self.count = count - 1
-  if last ~= item then settle(self, place, last, due) end
+  change(self, item, nil)
 end
 
 return heap

@@ -11,7 +11,9 @@ local GROWTH = 1.4 -- of the interval, after a look that found nothing new
 local JITTER = 0.25 -- of the interval, to either side: clients must not march in step
 local FAILURES = 5 -- failed looks in a row that end a wait
 local LAST_LOOK = 5 -- seconds for the one after a deadline that passed while nobody stepped
+local LATE = 1 -- seconds after it by which that is certain
 local LEAST = 0.1 -- seconds between two looks
+local KEPT = 64 -- bytes of a status or a progress; the longest word known has 11
 local HINTED = 1 -- seconds between two looks, when somebody says that there is news
 
 -- ---- what is known ------------------------------------------------------------------------------
@@ -66,9 +68,12 @@ function book_methods:look(place)
   self.hinted[place] = nil
 end
 
--- A value that can be compared; servers may send anything.
+-- A value that can be compared, and kept: servers may send anything, of any length.
 local function plain(value)
-  return (type(value) == "string" or type(value) == "number") and value or nil
+  if type(value) == "string" then
+    return #value <= KEPT and value or value:sub(1, KEPT) .. "… " .. #value
+  end
+  return type(value) == "number" and value or nil
 end
 
 -- Only status and progress count: new-api sends another imageUrl with each answer.
@@ -98,14 +103,20 @@ local function is_stalled(self, place)
   return stall and self.call.schedule.now() - self.changed_at[place] >= stall
 end
 
+-- Has the server put off all requests until the time is over?
+local function is_held_up(self, place, err)
+  return err.kind == "rate_limited"
+    and self.call.client.pace.paused_until >= self.deadline[place]
+end
+
 --- Takes in what a look brought: a task, or an error. Returns true if the wait is over, and its
 --- result or its error.
 function book_methods:judge(place, task, err, hinted)
   if not task then
     local failures = self.failures[place] + 1
     self.failures[place] = failures
-    local over = not err.retryable or failures >= FAILURES
-      or self.call.schedule.now() >= self.deadline[place]
+    local over = not err.retryable or failures >= FAILURES or is_held_up(self, place, err)
+      or self.call.schedule.now() >= self.deadline[place] and not self:is_late(place)
     return over, nil, err
   end
   note(self, place, task, hinted)
@@ -114,7 +125,7 @@ function book_methods:judge(place, task, err, hinted)
   if outcome then return true, nil, tasks.failure(task) end
   if is_stalled(self, place) then
     return true, nil, errors.new("stalled", ("nothing has changed for %g s")
-      :format(self.call.settings.stall))
+      :format(self.call.settings.stall), { task = task })
   end
   return false
 end
@@ -135,10 +146,17 @@ function book_methods:soonest(place)
   return math.max(self.call.schedule.now(), self.looked[place] + HINTED)
 end
 
+--- Has its deadline passed while nobody stepped? A look that was under way may have failed by that.
+function book_methods:is_late(place)
+  return not self.overtime[place] and self.call.schedule.now() >= self.deadline[place] + LATE
+end
+
 --- Its deadline has passed. Returns true if a look was due before, but nobody stepped for a while:
 --- it is owed, and a little time with it; false if the time is over.
 function book_methods:extend(place, due)
-  if self.overtime[place] or due >= self.deadline[place] then return false end
+  if self.overtime[place] or due >= self.deadline[place] and not self:is_late(place) then
+    return false
+  end
   self.overtime[place] = true
   self.deadline[place] = self.call.schedule.now() + LAST_LOOK
   return true

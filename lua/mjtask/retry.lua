@@ -2,6 +2,7 @@
 -- operations and error kinds; must not know what is asked.
 
 local errors = require "mjtask.errors"
+local fifo = require "mjtask.fifo"
 
 local retry = {}
 
@@ -15,7 +16,7 @@ local CLOSING, CLOSED = 0.8, 0.01 -- what is left of the gap by each good answer
 ---@class mjtask.Call
 ---@field schedule mjtask.Schedule
 ---@field operation mjtask.Operation
----@field client { pace: mjtask.Pace, redact: function } a 429 stops the looks of all
+---@field client mjtask.Client
 ---@field settings table timeout, request_timeout, retries (further tries), max_body, trace …
 ---@field id? string
 ---@field limit number seconds for the whole call
@@ -38,6 +39,9 @@ end
 ---@param call mjtask.Call
 function retry.complete(call, err)
   err.message = call.client.redact(err.message)
+  if type(err.id) == "string" and err.id ~= call.id then -- it is the server's word, too
+    err.id = call.client.redact(err.id)
+  end
   err.id = err.id or call.id
   err.unsent = nil
   err.attempts = call.attempts
@@ -61,26 +65,64 @@ end
 
 --- When a client may ask: not before `paused_until`, which a 429 or a Retry-After sets. What had to
 --- wait would go out all at once then, and be refused again: hence a gap between two requests,
---- wider by each 429, closed again by good answers.
+--- wider by each 429, closed again by good answers. Who waits stands in a line, of which only the
+--- first looks at the time: no turn is promised, and so none is lost, nor too late.
 ---@class mjtask.Pace
 ---@field paused_until number monotonic seconds, like next_turn
 ---@field next_turn number when the next request may go out
 ---@field gap number seconds between two
 ---@field refusals integer bursts of requests that were answered with 429
+---@field line mjtask.Fifo of seats
 
 ---@return mjtask.Pace
 function retry.new_pace()
-  return { paused_until = -math.huge, next_turn = -math.huge, gap = 0, refusals = 0 }
+  return {
+    paused_until = -math.huge, next_turn = -math.huge, gap = 0, refusals = 0, line = fifo.new(),
+  }
+end
+
+local function turn_of(pace)
+  return math.max(pace.paused_until, pace.next_turn)
+end
+
+-- The first in the line who is still there.
+local function first_of(line)
+  local seat = line:first_value()
+  while seat and (seat.left or seat.operation.ended) do
+    line:pop()
+    seat = line:first_value()
+  end
+  return seat
+end
+
+local function rouse_first(line)
+  local seat = first_of(line)
+  if seat then seat.operation:rouse() end
+end
+
+-- Who leaves the line, for whatever reason, lets the next one look at the time.
+local seat_mt = {
+  __close = function(seat)
+    seat.left = true
+    rouse_first(seat.line)
+  end,
+}
+
+local function join(line, operation)
+  local seat = setmetatable({ line = line, operation = operation, left = false }, seat_mt)
+  line:push(seat)
+  return seat
 end
 
 -- Of a burst that is refused only the first 429 counts: `refusals` is what it was when the request
 -- went out.
 local function slow_down(pace, time, refusals)
   pace.paused_until = math.max(pace.paused_until, time)
-  pace.next_turn = math.max(pace.next_turn, time)
-  if refusals ~= pace.refusals then return end
-  pace.refusals = pace.refusals + 1
-  pace.gap = math.min(WIDEST, math.max(GAP, 2 * pace.gap))
+  if refusals == pace.refusals then
+    pace.refusals = pace.refusals + 1
+    pace.gap = math.min(WIDEST, math.max(GAP, 2 * pace.gap))
+  end
+  rouse_first(pace.line) -- it may have no time for that
 end
 
 local function speed_up(pace)
@@ -88,36 +130,61 @@ local function speed_up(pace)
   if pace.gap < CLOSED then pace.gap = 0 end
 end
 
--- Sleeps until it is this call's turn; or returns the error that it is not within the deadline.
+-- Waits until it is this call's turn; or returns the error that it is not within the deadline.
 local function wait_for_turn(call)
-  local pace, now = call.client.pace, call.schedule.now()
-  local turn = math.max(pace.paused_until, pace.next_turn)
-  if turn > now and turn >= call.deadline then
-    return errors.new("rate_limited", ("the server wants no requests for another %.3g s")
-      :format(turn - now), { retry_after = turn - now })
+  local pace, now = call.client.pace, call.schedule.now
+  if turn_of(pace) > now() or first_of(pace.line) then
+    local seat <close> = join(pace.line, call.operation)
+    local turn = turn_of(pace)
+    while turn > now() or first_of(pace.line) ~= seat do
+      local rest = pace.paused_until - now()
+      if pace.paused_until >= call.deadline then
+        return errors.new("rate_limited", ("the server wants no requests for another %.3g s")
+          :format(rest), { retry_after = rest })
+      elseif now() >= call.deadline then
+        return errors.new("rate_limited", "too many requests wait for their turn")
+      end
+      call.operation:rest(first_of(pace.line) == seat and math.min(turn, call.deadline)
+        or call.deadline)
+      turn = turn_of(pace)
+    end
   end
-  pace.next_turn = math.max(turn, now) + pace.gap
-  if turn <= now then return nil end
-  call.operation:sleep_until(turn)
-  if pace.paused_until > turn then return wait_for_turn(call) end -- refused again meanwhile
+  pace.next_turn = now() + pace.gap
 end
 
--- The third result is true if nobody was asked, because it was not this call's turn.
-local function attempt(call, request, read)
-  local pace = not request.file and call.client.pace or nil -- an image host is somebody else
-  local paused = pace and wait_for_turn(call)
-  if paused then return nil, paused, true end
+-- There is a place for the request: may it go out? Not if there was a 429 since it got its turn.
+local function admit(call, request, pace)
+  if pace and pace.paused_until > call.schedule.now() then return false end
   call.refusals = pace and pace.refusals
   call.attempts = call.attempts + 1
   retry.trace(call, { event = "request", path = request.path, attempt = call.attempts })
   if request.begin then request.begin() end
+  return true
+end
+
+-- Sends it when it is its turn. The third result is true if it never was.
+local function send(call, request)
+  local pace = not request.file and call.client.pace or nil -- an image host is somebody else
   local limit = request.limit or call.settings.request_timeout
-  local transfer, err = call.operation:send(request, limit, call.deadline, request.tick)
-  if not transfer then return nil, err or retry.timed_out(call) end
+  local transfer, err
+  request.admit = function() return admit(call, request, pace) end
+  repeat
+    local paused = pace and wait_for_turn(call)
+    if paused then return nil, paused, true end
+    transfer, err = call.operation:send(request, limit, call.deadline, request.tick)
+  until err ~= false
+  if transfer then return transfer end
+  return nil, err or retry.timed_out(call)
+end
+
+-- The third result is true if nobody was asked, because it was not this call's turn.
+local function attempt(call, request, read)
+  local transfer, err, unasked = send(call, request)
+  if not transfer then return nil, err, unasked end
   local value, facts = transfer:answer()
   local result
   result, err = read(value, facts, call.client.redact)
-  if result ~= nil and pace then speed_up(pace) end
+  if result ~= nil and not request.file then speed_up(call.client.pace) end
   if err and err.kind == "timeout" and call.schedule.now() >= call.deadline - SLOP then
     err = retry.timed_out(call)
   end
@@ -130,7 +197,8 @@ end
 
 --- Makes a request, and again while the failure is worth it and time and tries are left.
 --- `request` is what the engine takes, and: `once`, to be sent again only if not a byte of it went
---- out; `limit`, seconds for one try (request_timeout); `begin()`, called before each try;
+--- out; `hasty`, not to be sent again after a timeout; `limit`, seconds for one try
+--- (request_timeout); `begin()`, called before each;
 --- `tick(transfer)`, now and then during one, may end it by an error. `read(value, facts, redact)`
 --- turns the answer into a result, or nil and an error.
 ---@param call mjtask.Call
@@ -143,11 +211,12 @@ function retry.request(call, request, read)
     if result ~= nil then return result end
     local now = call.schedule.now()
     local delay = err.retryable and pause_after(call, err, try)
-    if not request.file and not unasked and (err.kind == "rate_limited" or err.retry_after) then
+    local is_refusal = err.kind == "rate_limited" or err.retry_after and not err.pending
+    if is_refusal and not request.file and not unasked then
       local pause = delay or math.min(err.retry_after or 0, OBEYED)
       slow_down(call.client.pace, now + pause, call.refusals)
     end
-    local sent_once = request.once and not err.unsent
+    local sent_once = request.once and not err.unsent or request.hasty and err.kind == "timeout"
     if not delay or try == last or sent_once or now + delay >= call.deadline then
       return nil, retry.complete(call, err)
     end

@@ -1,9 +1,9 @@
 -- Operations as coroutines, and their timers: who waits for what, and when user code runs. Knows
 -- an engine by its methods and a clock by its function; must not know what is asked of a server.
 --
--- Memory may run out anywhere. In an operation that is the operation's own failure. Out here it would
--- lose one that waits, or a callback: so what wakes, ends and tells takes none, or has it before
--- there is anything to lose. Hence fields that are false, not nil, until they are needed.
+-- Memory may run out anywhere. In an operation that is the operation's own failure. Out here it
+-- would lose one that waits, or a callback: so what wakes, ends and tells takes none, or has it
+-- before there is anything to lose. Hence fields that are false, not nil, until they are needed.
 
 local heap = require "mjtask.heap"
 local line = require "mjtask.line"
@@ -35,12 +35,14 @@ function schedule.new(setup)
     jump = setup.jump,
     max_inflight = setup.max_inflight,
     inflight = 0, -- transfers with the engine
+    unstepped = false, -- one was started since its last step, and has work at once
     operations = {}, -- every operation that has not ended, as a key
     count = 0, -- of them
     timers = heap.new(), -- of operations
     queue = line.new(), -- operations that wait for one of max_inflight places
     deliveries = line.new(), -- calls of user code, in the order things happened
     nested = false, -- an operation or user code runs
+    stepping = false, -- a step is under way: what calls meanwhile is a finalizer
     closed = false, -- the reason, once it is
     watched = false, -- somebody else's loop watches the engine's descriptor
     on_busy = nil, -- told whether anything is under way, when that changes
@@ -55,7 +57,7 @@ end
 
 --- Raises if there is not the memory that it takes to end an operation. To be called first, where
 --- that is asked for: then nothing has happened yet.
-function methods.brace()
+function methods:brace() -- luacheck: no self
   deepen(ENDING)
 end
 
@@ -85,11 +87,13 @@ end
 --- What it returned; nil and the reason, if it was ended from outside; nothing, if it failed.
 function operation_methods:outcome()
   if self.reason then return nil, self.reason end
-  if self.results then return table.unpack(self.results, 1, self.results.n) end
+  if not self.failed then return self.value, self.err end
 end
 
--- Ends an operation: of itself, or for a reason from outside.
+-- Ends an operation: of itself, or for a reason from outside. Once: who asked before whether it has
+-- ended may have run a finalizer since.
 local function finish(self, operation, reason)
+  if operation.ended then return end
   operation.ended, operation.reason = true, reason
   self.operations[operation] = nil
   self.count = self.count - 1
@@ -142,27 +146,23 @@ local function resume(self, operation, ...)
   end
 end
 
--- Ends the waiting of an operation; `value` is what it waited for.
-local function wake(self, operation, value)
-  operation.woken, operation.value = true, value
+-- Ends the waiting of an operation; `gift` is what it waited for.
+local function wake(self, operation, gift)
+  operation.woken, operation.gift = true, gift
   if coroutine.status(operation.thread) == "suspended" then resume(self, operation) end
 end
 
 -- Inside an operation: waits, and returns what for; false: for a time.
 local function pause(operation)
   coroutine.yield()
-  local value = operation.value
-  operation.woken, operation.value = false, false
-  return value
+  local gift = operation.gift
+  operation.woken, operation.gift = false, false
+  return gift
 end
 
-local function keep(operation, ...)
-  operation.results = table.pack(...)
-end
-
--- What an operation runs. Its results are kept in here, where a lack of memory is its own failure.
+-- What an operation runs.
 local function run(operation, body, ...)
-  return keep(operation, body(operation, ...))
+  operation.value, operation.err = body(operation, ...)
 end
 
 local function launch(self, parent, conclude, body, ...)
@@ -172,22 +172,22 @@ local function launch(self, parent, conclude, body, ...)
     parent = parent, branches = false, -- operations that end with it
     conclude = conclude, -- called when it has ended
     ended = true, -- until it is counted
-    results = false, reason = false, -- how it ended, see outcome
+    value = false, err = false, reason = false, -- how it ended, see outcome
     failed = false, problem = false, -- the error that is for who awaits it
     cancelled = false, -- the reason, while it still runs
     transfer = false, -- the one under way
     line = false, before = false, after = false, -- in the queue for places
     resting = false, roused = false,
-    woken = false, value = false, -- what it waited for, until it takes it
+    woken = false, gift = false, -- what it waited for, until it takes it
     abandoned = false, -- what it still had to tell concerns nobody
     parked = false, -- a coroutine of a loop awaits it
-    reader = false, -- the operation that takes what this one brings forth, see watch.lua
+    reader = false, -- the operation that takes what this one brings forth, see watcher.lua
   }, operation_mt)
   if parent then parent.branches[operation] = true end
-  self.operations[operation] = true
+  if not self.closed then self.operations[operation] = true end -- else close may be walking over it
   self.count = self.count + 1
   operation.ended = false
-  if self.closed then -- just now, perhaps while close walks over the operations
+  if self.closed then
     finish(self, operation, self.closed)
     return operation
   end
@@ -195,16 +195,17 @@ local function launch(self, parent, conclude, body, ...)
   return operation
 end
 
---- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait. Raises if
---- there is no memory to start one; what fails later is told by its end.
+--- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait. What it
+--- returns, two values at most, is its outcome. Raises if there is no memory to start one; what
+--- fails later is told by its end.
 ---@return mjtask.Operation
 function methods:spawn(body, ...)
   deepen(STEPPING)
   return launch(self, false, false, body, ...)
 end
 
---- The same; `conclude(operation, ...)` is called once, when it has ended, with its outcome. It must
---- not wait, nor run user code, nor fail.
+--- The same; `conclude(operation, ...)` is called once, when it has ended, with its outcome. It
+--- must not wait, nor run user code, nor fail.
 ---@return mjtask.Operation
 function methods:spawn_with(conclude, body, ...)
   deepen(STEPPING)
@@ -273,18 +274,21 @@ local function start(self, request)
   local engine = owner.engine
   local transfer = (request.file and engine.download or engine.start)(engine, request, self)
   self.transfer = transfer
-  owner.inflight = owner.inflight + 1
+  owner.inflight, owner.unstepped = owner.inflight + 1, true
   return transfer
 end
 
 --- Inside an operation: does `request` (see the engine's start; with a file, its download) and
 --- returns the ended transfer; nil if `deadline` passed before one of max_inflight places was free.
 --- `limit` is what the exchange may take in seconds; it ends with the deadline in any case.
+--- `request.admit()`, if there is one, is called as soon as there is a place; if it says no, that
+--- is given up again, and nil and false are returned.
 --- `tick(transfer)` is called now and then meanwhile; what it returns ends the exchange, and is
 --- returned behind a nil.
 function operation_methods:send(request, limit, deadline, tick)
   local owner = self.schedule
   if not wait_for_place(self, deadline) then return nil end
+  if request.admit and not request.admit() then return nil, false end
   request.timeout = math.min(limit, deadline - owner.now())
   if request.timeout <= 0 then return nil end
   local transfer = start(self, request)
@@ -305,17 +309,19 @@ function start_queued(self)
   while self.inflight < self.max_inflight and not self.closed do
     local operation = self.queue:first()
     if not operation then return end
-    stop_waiting(self, operation)
-    wake(self, operation, true)
+    if self.queue:remove(operation) then -- else a finalizer's step has just done all this
+      self.timers:remove(operation)
+      wake(self, operation, true)
+    end
   end
 end
 
 -- ---- user code ----------------------------------------------------------------------------------
 
---- A call of user code, to be made when no operation runs. It is made for `operation` (or, if that is
---- a branch, for the one it belongs to), and not any more once that is abandoned; false: for nobody,
---- it is made in any case.
-function methods.delivery(operation, callback, ...)
+--- A call of user code, to be made when no operation runs. It is made for `operation` (or, if that
+--- is a branch, for the one it belongs to), and not any more once that is abandoned; false: for
+--- nobody, it is made in any case.
+function methods:delivery(operation, callback, ...) -- luacheck: no self
   while operation and operation.parent do operation = operation.parent end
   return {
     owner = operation, about = false, line = false, before = false, after = false,
@@ -332,7 +338,7 @@ end
 
 --- Both at once.
 function methods:deliver(operation, callback, ...)
-  self.deliveries:push(self.delivery(operation, callback, ...))
+  self.deliveries:push(self:delivery(operation, callback, ...))
 end
 
 local function concerns(delivery, awaited)
@@ -349,8 +355,8 @@ local function next_delivery(self, awaited)
   return delivery
 end
 
--- Makes a call; or returns false, and the error that the step has to raise. One that is for a parked
--- coroutine is kept for it.
+-- Makes a call. Returns false, and the error that is the step's to raise, if there is one; an error
+-- for a parked coroutine is kept for that.
 local function make_call(self, delivery)
   local ok, err = self.call(table.unpack(delivery, 1, delivery.n))
   local owner, about = delivery.owner, delivery.about
@@ -363,19 +369,33 @@ local function make_call(self, delivery)
   return true
 end
 
--- Makes the calls that are due: all of them, or only those for one awaited operation. The first
--- error of user code is returned when all have been made. One that cannot be made for lack of memory
--- stays where it is.
+-- One error more than a step can raise: it is for the next one, or said with the first.
+local function add_error(self, problem, err, owner)
+  if self.closed then return ("%s\n%s"):format(tostring(problem), tostring(err)) end
+  self:deliver(owner, error, err, 0)
+  return problem
+end
+
+-- Makes the calls that are due: all of them, or only those for one awaited operation. What they
+-- bring forth themselves is for the next time: calls that fail at once, each made by the callback
+-- of the one before, must not keep a host from its loop. The first error of user code is returned
+-- when all have been made. For lack of memory a call stays where it is.
 local function run_deliveries(self, awaited)
   local outer = self.nested
   local failed, problem = false, nil
+  local left = (awaited or self.closed) and math.huge or self.deliveries.count
   self.nested = true
-  while not self.deliveries:is_empty() do
+  while left > 0 and not self.deliveries:is_empty() do
     local ok, err = pcall(deepen, ENDING)
     local delivery = ok and next_delivery(self, awaited)
     if delivery then ok, err = make_call(self, delivery) end
-    if not ok and not failed then failed, problem = true, err end
-    if not delivery then break end
+    if not ok and failed then
+      ok, err = pcall(add_error, self, problem, err, delivery and delivery.owner)
+      problem = ok and err or problem
+    elseif not ok then
+      failed, problem = true, err
+    end
+    left = delivery and left - 1 or 0
   end
   self.nested = outer
   return failed, problem
@@ -387,15 +407,20 @@ local function next_due(self)
   return due and due < math.huge and due or nil
 end
 
+-- Is the caller user code, or a finalizer, below which something of ours runs?
+local function is_inside(self)
+  return self.nested or self.stepping
+end
+
 --- Is nothing under way, and nothing to be told?
 function methods:is_idle()
-  return self.count == 0 and (self.nested or self.deliveries:is_empty())
+  return self.count == 0 and (is_inside(self) or self.deliveries:is_empty())
 end
 
 --- Tells the host's loop when it is needed again. To be called after whatever changes that, unless
 --- a step follows; inside of one it does nothing.
 function methods:tell_host()
-  if self.nested or self.closed then return end
+  if is_inside(self) or self.closed then return end
   if self.watched then
     self.engine:wake_at(not self.deliveries:is_empty() and -math.huge or next_due(self))
   end
@@ -435,7 +460,7 @@ local function run_transfers(self)
   end
 end
 
-local function move(self, seconds, awaited)
+local function move(self, seconds, awaited, inside)
   local due = next_due(self)
   if self.jump and due and self.inflight == 0 then
     if due > self.now() then self.jump(due) end
@@ -443,9 +468,12 @@ local function move(self, seconds, awaited)
     return false
   end
   if run_timers(self) then seconds = 0 end -- something has happened
-  if not self.nested and not self.deliveries:is_empty() then seconds = 0 end
-  self.engine:wake_at(not self.jump and next_due(self) or nil)
+  if not inside and not self.deliveries:is_empty() then seconds = 0 end
+  due = next_due(self)
+  self.engine:wake_at(not self.jump and due or nil)
   if awaited and awaited.ended then seconds = 0 end -- by a finalizer's step, too
+  if not due and self.inflight == 0 then seconds = 0 end -- what there is runs, below this finalizer
+  self.unstepped = false
   local interrupted = self.engine:step(seconds)
   run_transfers(self)
   run_timers(self)
@@ -460,7 +488,10 @@ end
 function methods:step(seconds, awaited)
   if self.closed then return false end
   deepen(STEPPING)
-  local ok, interrupted = pcall(move, self, seconds, awaited)
+  local outer, inside = self.stepping, is_inside(self)
+  self.stepping = true
+  local ok, interrupted = pcall(move, self, seconds, awaited, inside)
+  self.stepping = outer
   if ok then return interrupted end
   if self.closed then return false end -- by a finalizer, in the middle of it
   error(interrupted, 0)
@@ -472,9 +503,15 @@ end
 ---@param seconds? number
 ---@return boolean
 function methods:turn(seconds)
-  if self:is_idle() then return false end
+  if self:is_idle() then
+    if self.watched and not self.closed then -- by an idle connection that the server has closed
+      self.engine:step(0)
+      self:tell_host()
+    end
+    return false
+  end
   local interrupted = self:step(seconds)
-  if not self.nested then
+  if not is_inside(self) then
     local failed, problem = run_deliveries(self)
     self:tell_host()
     if failed then error(problem, 0) end
@@ -489,6 +526,7 @@ end
 function methods:timeout()
   if not self.deliveries:is_empty() then return 0 end
   if self.count == 0 then return nil end
+  if self.unstepped then return 0 end
   local due = next_due(self)
   local rest = due and math.max(due - self.now(), 0)
   if self.inflight > 0 or not rest then rest = math.min(rest or NAP, NAP) end
@@ -497,7 +535,7 @@ end
 
 local function drive(self, operation)
   local failed, problem
-  local awaited = self.nested and operation or nil
+  local awaited = is_inside(self) and operation or nil
   while not operation.ended do
     local interrupted = self:step(nil, operation)
     failed, problem = run_deliveries(self, awaited)
@@ -527,8 +565,8 @@ function methods:await(operation)
 end
 
 --- Ends every operation with `nil, reason`, and moves nothing any more. What is to be told of that
---- is told before this returns, unless memory runs out: then it can be called again. The first error
---- is raised.
+--- is told before this returns; its errors are raised. If there is no memory for that it can be
+--- called again.
 function methods:close(reason)
   if self.closed and self.deliveries:is_empty() then return end
   self.closed = reason

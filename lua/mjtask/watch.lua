@@ -5,6 +5,7 @@ local answer = require "mjtask.answer"
 local errors = require "mjtask.errors"
 local fifo = require "mjtask.fifo"
 local heap = require "mjtask.heap"
+local options = require "mjtask.options"
 local poll = require "mjtask.poll"
 local retry = require "mjtask.retry"
 
@@ -12,6 +13,8 @@ local watch = {}
 
 local LIST = "/mj/task/list-by-condition"
 local GROUP = 100 -- tasks in one list; huanwangai's limit is 500, the others name none
+local SMALL = 8 -- tasks in a list that is not halved any more: it is one of them that is so large
+local PROBE = 10 -- seconds for the first list: a server that has none may well not answer at all
 local EARLY = 0.5 -- of its interval, by which a look may be early if another goes out anyway
 
 -- Errors that a server may say of every request, and so not of lists.
@@ -35,8 +38,10 @@ local function reset(self)
   self.places = {} -- by id
   self.free = {} -- places to be used again
   self.ready, self.lone = fifo.new(), fifo.new() -- places that are due, for a list and for none
-  self.taken = {} -- by place: it is ready or looked at, and so not free yet, whatever happens
-  self.alone = {} -- by place: lists leave it out
+  -- by place: it is ready or looked at, and so not free yet, whatever happens; "hinted": somebody
+  -- said that there is news; "late": its time passed while nobody stepped, and a look is owed
+  self.taken = {}
+  self.alone = {} -- by place: not in a list, this time
   self.workers = 0
 end
 
@@ -107,8 +112,8 @@ local function time_out(self, place)
   local status, progress = self.book.status[place], self.book.progress[place]
   local err = retry.timed_out(self.call)
   if status then
-    err.message = ("%s; last seen: %s %s"):format(err.message, errors.printable(status, 40),
-      errors.printable(progress or "", 40))
+    local seen = progress and ("%s %s"):format(status, progress) or status
+    err.message = ("%s; last seen: %s"):format(err.message, errors.printable(seen, 60))
   end
   conclude(self, place, nil, err)
 end
@@ -132,7 +137,11 @@ local function gather(self)
   local now, book = self.call.schedule.now(), self.book
   local place, due = self.timers:first()
   while place and due <= now do
-    if self.taken[place] or now >= book.deadline[place] and not book:extend(place, due) then
+    if self.taken[place] and book:is_late(place) then -- its look may still bring something
+      book:extend(place, due)
+      self.taken[place] = "late"
+      self.timers:set(place, book.deadline[place])
+    elseif self.taken[place] or now >= book.deadline[place] and not book:extend(place, due) then
       time_out(self, place)
     else
       make_ready(self, place)
@@ -155,7 +164,7 @@ end
 local function gather_early(self, group)
   local now, book = self.call.schedule.now(), self.book
   local place, due = self.timers:first()
-  while #group < self.group and place and not self.taken[place] and not self.alone[place]
+  while #group < self.group and place and not self.taken[place]
     and due - now <= EARLY * book.interval[place] do
     make_ready(self, place)
     group[#group + 1] = self.ready:pop() -- which was empty
@@ -173,7 +182,7 @@ local function next_group(self)
     local place = next_place(self, self.ready)
     group[#group + 1] = place
   until not place or #group == size
-  if #group > 0 and #group < size and not self.once then gather_early(self, group) end
+  if #group > 0 and #group < size then gather_early(self, group) end
   return #group > 0 and group or nil
 end
 
@@ -183,25 +192,26 @@ end
 
 -- ---- looks --------------------------------------------------------------------------------------
 
--- A look is over: the place is due again, or has ended.
-local function judge(self, place, task, err, chance)
-  local hinted = self.taken[place] == "hinted"
-  self.taken[place] = nil
-  if not self.ids[place] then return free(self, place) end -- ended meanwhile
-  if self.once then return conclude(self, place, task, err) end
-  local over
-  over, task, err = self.book:judge(place, task, err, hinted)
-  if over then return conclude(self, place, task, err) end
-  if self.book.overtime[place] then return time_out(self, place) end
-  local due = self.book:next_look(place, chance)
-  self.timers:set(place, math.min(due, self.book.deadline[place]))
-end
-
 -- To be looked at again at once.
 local function look_again(self, place, alone)
   if not self.ids[place] then return free(self, place) end -- ended meanwhile
-  self.alone[place] = alone or nil
+  self.taken[place], self.alone[place] = true, alone
   line_up(self, place)
+end
+
+-- A look is over: the place is due again, or has ended.
+local function judge(self, place, task, err, chance)
+  local state = self.taken[place]
+  self.taken[place], self.alone[place] = nil, nil
+  if not self.ids[place] then return free(self, place) end -- ended meanwhile
+  if self.once then return conclude(self, place, task, err) end
+  local over
+  over, task, err = self.book:judge(place, task, err, state == "hinted")
+  if over then return conclude(self, place, task, err) end
+  if state == "late" then return look_again(self, place) end
+  if self.book.overtime[place] then return time_out(self, place) end
+  local due = self.book:next_look(place, chance)
+  self.timers:set(place, math.min(due, self.book.deadline[place]))
 end
 
 local function begin(self, call, group)
@@ -234,10 +244,15 @@ end
 local function fetch_list(self, call, group)
   local ids = {}
   for at, place in ipairs(group) do ids[at] = self.ids[place] end
-  local found, err = retry.request(call, {
+  local request = {
     path = LIST, body = '{"ids":["' .. table.concat(ids, '","') .. '"]}',
     max_body = call.settings.max_body,
-  }, answer.list)
+  }
+  if call.client.lists == nil then
+    local left = call.deadline - call.schedule.now()
+    request.hasty, request.limit = true, math.min(PROBE, left / 3, call.settings.request_timeout)
+  end
+  local found, err = retry.request(call, request, answer.list)
   count_attempts(self, call, group)
   return found, err, ids
 end
@@ -249,51 +264,66 @@ local function copy_error(err)
   })
 end
 
--- The first list failed: one of its tasks alone tells whether lists are what is wrong. Returns true
--- if they are, and that one is done with.
-local function try_one(self, call, group, problem)
-  call.id = self.ids[group[1]]
-  if not call.id then return false end
+-- One task of a list that failed, or was empty, alone: does it tell that lists are what is wrong?
+-- That is so if it fails in another way than this kind; without one, only if it succeeds. What can
+-- be said of that task is said.
+local function try_one(self, call, group, kind)
+  call.id, call.attempts = self.ids[group[1]], 0
+  if not call.id then return false end -- ended meanwhile
   local task, err = self.fetch(call)
-  if not task and (err.retryable or err.kind == problem.kind) then return false end
-  judge(self, group[1], task, err, call.schedule.random())
-  table.remove(group, 1)
-  return true
+  count_attempts(self, call, { group[1] })
+  if err and err.retryable then return false end
+  judge(self, table.remove(group, 1), task, err, call.schedule.random())
+  return task ~= nil or kind ~= nil and err.kind ~= kind
 end
 
--- Deals with a list that failed. Returns the places that have not been dealt with, and whether they
--- are to be looked at again, each alone; else the failure is one of each.
+-- What is to become of the places left in a group whose list failed: "again", "alone": they are to
+-- be looked at again, at once; "failed": the failure is one of each.
 local function diagnose(self, call, group, err)
-  local client = call.client
-  if err.kind == "too_large" and #group > 1 then
-    self.group = math.max(#group // 2, 1)
-    return true, nil
+  local client, kind = call.client, err.kind
+  if kind == "too_large" and #group > SMALL then
+    self.group = math.min(self.group, #group // 2)
+    return "again"
   end
-  local of_lists = not err.retryable and not universal[err.kind]
-  if client.lists then return of_lists, of_lists end
-  if of_lists or try_one(self, call, group, err) then client.lists = false end
-  return client.lists == false, nil
+  local of_lists = not err.retryable and not universal[kind]
+  if client.lists then return of_lists and "alone" or "failed" end
+  if not of_lists and not try_one(self, call, group, kind) then return "failed" end
+  -- That it was too much is no reason never to ask for one again, if the caller's own limit is low.
+  if kind == "too_large" and call.settings.max_body < options.MAX_BODY then
+    self.group = 1 -- for this call
+  elseif kind ~= "rate_limited" then
+    client.lists = false
+  end
+  return "alone"
+end
+
+local function is_any_of(found, ids)
+  for _, id in ipairs(ids) do
+    if found[id] then return true end
+  end
+  return false
 end
 
 local function look_at_list(self, call, group)
   begin(self, call, group)
   local found, err, ids = fetch_list(self, call, group)
+  local fate = "alone" -- of those that the list leaves out
   if not found then
-    local again, alone = diagnose(self, call, group, err)
-    for _, place in ipairs(group) do
-      if again then
-        look_again(self, place, alone)
-      else
-        judge(self, place, nil, copy_error(err), call.schedule.random())
-      end
-    end
-    return
+    fate = diagnose(self, call, group, err)
+  elseif not call.client.lists then
+    call.client.lists = is_any_of(found, ids) or not try_one(self, call, group)
   end
-  call.client.lists = true
+  if found then self.group = math.min(GROUP, self.group + 1) end
   local chance = call.schedule.random()
-  for at, place in ipairs(group) do
-    local task = found[ids[at]]
-    if task then judge(self, place, task, nil, chance) else look_again(self, place, true) end
+  for _, place in ipairs(group) do
+    local task = found and found[self.ids[place]]
+    if task then
+      judge(self, place, task, nil, chance)
+    elseif fate == "failed" then
+      judge(self, place, nil, copy_error(err), call.schedule.random())
+    else
+      look_again(self, place, fate == "alone")
+    end
   end
 end
 

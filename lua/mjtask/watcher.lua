@@ -23,11 +23,17 @@ local function state_of(self)
   return self.state
 end
 
+-- Unless it was closed since that happened.
+local function call_back(state, ...)
+  if not state.left then return state.each(...) end
+end
+
 -- A task has ended.
 local function tell(state, id, task, err)
+  if state.left then return end
   local schedule = state.call.schedule
   if state.each then
-    schedule:deliver(state.operation, state.each, id, task, err)
+    schedule:deliver(state.operation, call_back, state, id, task, err)
   else
     state.ended:push { id, task, err }
     for reader in pairs(state.readers) do reader:rouse() end
@@ -38,9 +44,9 @@ end
 local function tell_end(state)
   local operation = state.operation
   if not operation.ended or state.over then return end
+  local reason = state.left and "aborted" or state.cut and (operation.reason or "aborted")
   state.over = true
-  if not state.cut then return state.each(nil, nil, nil) end
-  return state.each(nil, nil, calling.ended(operation.reason or "aborted", state.spare))
+  return state.each(nil, nil, reason and calling.ended(reason, state.spare) or nil)
 end
 
 -- Tells of each task that it was closed.
@@ -66,8 +72,8 @@ end
 local function launch(state)
   local call = state.call
   local schedule, listeners = call.schedule, call.client.listeners
-  if state.each then -- that it ends must not fail to be told
-    state.ending, state.spare = schedule.delivery(false, tell_end, state), calling.ended "aborted"
+  if state.each then -- made now: to tell the end must not fail when it is due
+    state.ending, state.spare = schedule:delivery(false, tell_end, state), calling.ended "aborted"
   end
   schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
     state.operation, call.operation = operation, operation
@@ -87,11 +93,14 @@ end
 ---@return mjtask.Watcher
 function watcher.new(call, ids, fetch, each)
   local state = {
-    call = call, each = each, ended = fifo.new(), readers = {},
+    call = call, each = each,
+    ended = fifo.new(), nothing = fifo.new(), -- in place of the other, once it is closed
+    readers = setmetatable({}, { __mode = "k" }), -- one that is cancelled does not come back
     operation = false, -- the last one
     ending = false, spare = false, -- the delivery of its end, and the error to be told then
     cut = false, -- it did not end of itself
     closed = false, -- nothing can be added
+    left = false, -- by who called close
     over = false, -- the callback was told the end
   }
   state.watch = watch.new(call, fetch, function(...) tell(state, ...) end)
@@ -143,16 +152,14 @@ function methods:add(id)
   return added
 end
 
-local nothing = fifo.new()
-
 --- Ends it: nothing more is told, but to a callback its end. Idempotent.
 function methods:close()
   local state = state_of(self)
-  state.call.schedule.brace()
-  state.closed = true
-  state.ended = nothing
+  state.call.schedule:brace()
+  state.closed, state.left = true, true
+  state.ended = state.nothing
   local operation = state.operation
-  if not operation or operation.ended then return end
+  if not operation then return end
   operation.abandoned = true
   operation:cancel "aborted"
   state.call.schedule:tell_host()

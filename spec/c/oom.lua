@@ -135,8 +135,7 @@ end
 
 -- Memory is refused once; and the next time there is enough. Returns whether it came to that. What
 -- is cold is a client that has done nothing yet, on a stack on which nothing has run.
-local function try(operation, source, mode, skipped)
-  local before = descriptors()
+local function try_one(operation, source, mode, skipped)
   local is_cold = source:find "^cold" or operation.final
   local subject = new_subject(operation, not is_cold)
   collectgarbage()
@@ -156,10 +155,15 @@ local function try(operation, source, mode, skipped)
     run_well(operation, subject)
     mj:close()
   end
-  subject, mj = nil, nil
+  return outcome[2] > 0
+end
+
+local function try(...)
+  local before = descriptors()
+  local refused = try_one(...)
   collectgarbage()
   check_descriptors(before)
-  return outcome[2] > 0
+  return refused
 end
 
 -- The same in a state of its own, which is closed then.
@@ -214,7 +218,8 @@ end
 local function do_nothing() end
 
 local function try_operation(operation)
-  operation.prepare, operation.after = operation.prepare or do_nothing, operation.after or do_nothing
+  operation.prepare = operation.prepare or do_nothing
+  operation.after = operation.after or do_nothing
   local before, counts = cases, {}
   for n, variant in ipairs(variants_of(operation)) do
     local source, mode = variant:match "^(.*) (%l+)$"

@@ -1,6 +1,9 @@
 -- One HTTP/1.1 connection of the server: reads requests, writes answers, breaks off on demand.
 -- Knows nothing of tasks. Every method may suspend the connection's coroutine.
+--
+-- With TLS `sock` speaks that, and `plain` is what it speaks over; without they are the same.
 
+local socket = require "socket"
 local loop = require "support.loop"
 
 local connection = {}
@@ -37,13 +40,22 @@ function connection.length(answer)
   return { "Content-Length: " .. #(answer.body or "") }
 end
 
+-- What a socket that does not block must be waited for; anything else is the peer's end.
+local function wait(sock, problem, way)
+  if problem == "wantread" or problem == "wantwrite" then
+    way = problem == "wantread" and "read" or "write"
+  elseif problem ~= "timeout" then
+    error(GONE, 0)
+  end
+  loop.wait(sock, way)
+end
+
 function methods:receive()
   while true do
     local data, problem, part = self.sock:receive(65536)
     data = data or part
     if #data > 0 then return data end
-    if problem ~= "timeout" then error(GONE, 0) end
-    loop.wait(self.sock, "read")
+    wait(self.sock, problem, "read")
   end
 end
 
@@ -51,9 +63,8 @@ function methods:send(bytes)
   local from = 1
   while from <= #bytes do
     local last, problem, part = self.sock:send(bytes, from)
-    if problem and problem ~= "timeout" then error(GONE, 0) end
     from = (last or part) + 1
-    if problem then loop.wait(self.sock, "write") end
+    if problem then wait(self.sock, problem, "write") end
   end
 end
 
@@ -64,14 +75,29 @@ function methods:hang()
   while true do self:receive() end
 end
 
+-- Speaks TLS from here on, by tls.lua's means.
+function methods:secure(tls, certificate, newest)
+  self.tls = tls
+  self.sock = tls.wrap(self.plain, certificate, newest)
+  if not tls.handshake(self.sock) then error(GONE, 0) end
+end
+
+-- Where `cuts` is set, without a word of TLS before.
 function methods:close()
   self.closed = true
-  self.sock:close()
+  if self.sock == self.plain then
+    self.plain:close()
+  elseif self.cuts then
+    self.tls.cut(self.sock, self.plain)
+  else
+    self.tls.close(self.sock, self.plain)
+  end
 end
 
 -- Closes with RST in place of FIN.
 function methods:reset()
-  self.sock:setoption("linger", { on = true, timeout = 0 })
+  self.plain:setoption("linger", { on = true, timeout = 0 })
+  self.cuts = true
   self:close()
 end
 
@@ -129,21 +155,43 @@ function methods:read_request()
   return request
 end
 
--- Runs accept(connection), then handle(connection, request) for each request until either side
--- closes.
-function connection.serve(sock, port, accept, handle)
+-- An accepted socket as a connection.
+function connection.new(sock, port)
   sock:settimeout(0)
   sock:setoption("tcp-nodelay", true)
-  local self = setmetatable({ sock = sock, port = port, buffer = "", requests = 0 }, mt)
+  return setmetatable({ sock = sock, plain = sock, port = port, buffer = "", requests = 0 }, mt)
+end
+
+-- One to a port of 127.0.0.1; nobody there shows in its first use.
+function connection.dial(port)
+  local sock = socket.tcp()
+  sock:settimeout(0)
+  sock:connect("127.0.0.1", port)
+  loop.wait(sock, "write")
+  return connection.new(sock, port)
+end
+
+-- Runs f(...) until it returns or a peer has left. What else goes wrong is told, not raised.
+function connection.guard(f, ...)
+  local ok, problem = xpcall(f, function(e)
+    return e == GONE and GONE or debug.traceback(e, 2)
+  end, ...)
+  if not ok and problem ~= GONE then io.stderr:write(problem, "\n") end
+end
+
+-- Runs accept(connection), then handle(connection, request) for each request until either side
+-- closes. `secure(connection)`, if there is one, comes before the first.
+function connection.serve(sock, port, accept, handle, secure)
+  local self = connection.new(sock, port)
   accept(self)
-  local ok, problem = xpcall(function()
+  connection.guard(function()
+    if secure then secure(self) end
     while not self.closed do
       local request = self:read_request()
       self.requests = self.requests + 1
       handle(self, request)
     end
-  end, function(e) return e == GONE and GONE or debug.traceback(e, 2) end)
-  if not ok and problem ~= GONE then io.stderr:write(problem, "\n") end
+  end)
   if not self.closed then self:close() end
 end
 

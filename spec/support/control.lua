@@ -1,7 +1,9 @@
 -- The calls under /control, by which a spec rules the proxy. Bodies are Lua literals both ways.
 
+local forwarder = require "support.forwarder"
 local literal = require "support.literal"
 local loop = require "support.loop"
+local relay = require "support.relay"
 local service = require "support.service"
 
 local control = {}
@@ -13,6 +15,8 @@ local CALLS = {}
 function CALLS.reset()
   log, accepted = {}, 0
   service.reset()
+  forwarder.set {}
+  relay.set {}
 end
 
 function CALLS.set(changes)
@@ -23,6 +27,10 @@ function CALLS.task(definition, id)
   service.define(id, definition or {})
 end
 
+function CALLS.tasks(what)
+  service.define(what.ids, what.definition or {})
+end
+
 function CALLS.log()
   return log
 end
@@ -31,6 +39,9 @@ function CALLS.connections()
   return accepted
 end
 
+CALLS.forward = forwarder.set
+CALLS.relay = relay.set
+CALLS.relayed = relay.log
 CALLS.quit = loop.stop
 
 -- A connection was accepted; it gets its number. Those of the control count for nothing.

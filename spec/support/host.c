@@ -8,7 +8,10 @@
    child; wait(pid), which gives its status (a signal: negative); exit(status),
    at once and without closing the state; nap(seconds); and storm(hertz), from
    which on SIGALRM interrupts so often (0: no more). At the end the host naps
-   for 50 ms, says "alive" and ends with the number of scripts that failed. */
+   for 50 ms, says "alive" and ends with the number of scripts that failed.
+
+   Compiled with STATIC, and linked with libmjtask.a, it has luaopen_mjtask for
+   scripts to call; with WITH_CJSON, luaopen_cjson. It opens neither itself. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <signal.h>
@@ -23,6 +26,13 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+
+#ifdef STATIC
+int luaopen_mjtask (lua_State *L);
+#endif
+#ifdef WITH_CJSON
+int luaopen_cjson (lua_State *L);
+#endif
 
 static char **words;
 static int count;
@@ -91,6 +101,12 @@ static int run (void) {
   lua_register(L, "exit", host_exit);
   lua_register(L, "nap", host_nap);
   lua_register(L, "storm", host_storm);
+#ifdef STATIC
+  lua_register(L, "luaopen_mjtask", luaopen_mjtask);
+#endif
+#ifdef WITH_CJSON
+  lua_register(L, "luaopen_cjson", luaopen_cjson);
+#endif
   failed = luaL_loadfile(L, words[0]);
   if (!failed) {
     for (i = 1; i < count; i++)

@@ -33,10 +33,13 @@ function loop.stop()
 end
 
 -- What select is to be asked: the sockets each way, who waits for them, and for how long at most.
+-- One that somebody else has closed is as good as ready: who waits for it finds out.
 local function gather()
   local sets, owner, due = { read = {}, write = {} }, {}, math.huge
   for co, ask in pairs(parked) do
-    if ask.sock then
+    if ask.sock and ask.sock:getfd() < 0 then
+      ask.due = 0
+    elseif ask.sock then
       table.insert(sets[ask.way], ask.sock)
       owner[ask.sock] = co
     end

@@ -1,4 +1,5 @@
--- nginx on loopback, with certificates made for it: TLS and HTTP/2 for specs and measurements.
+-- nginx on loopback, with the certificates of certificates.lua: TLS and HTTP/2 for specs and
+-- measurements.
 --
 --   local nginx = require "support.nginx"
 --   local missing = nginx.missing()               -- nil, or why it cannot run
@@ -8,12 +9,13 @@
 --   }
 --   n.servers.good.url, n.cafile, n:log()
 --
--- A server's row: certificate (one of `certificates`; none: plain http), http2 (false), protocols
--- ("TLSv1.2 TLSv1.3"), ciphers, keepalive (75 seconds; 0: a connection for each request), upstream
--- (a URL that gets the requests), body (what is answered otherwise; without both: a task of the id
--- that is asked for, done), extra (configuration).
+-- A server's row: certificate (a row of certificates.lua; none: plain http), http2 (false),
+-- protocols ("TLSv1.2 TLSv1.3"), ciphers, keepalive (75 seconds; 0: a connection for each request),
+-- upstream (a URL that gets the requests), body (what is answered otherwise; without both: a task
+-- of the id that is asked for, done), extra (configuration).
 
 local socket = require "socket"
+local certificates = require "support.certificates"
 
 local START_SECONDS = 5
 local TRIES = 3 -- a port found free may be taken by the time nginx binds it
@@ -23,15 +25,6 @@ local nginx = {}
 
 local methods = {}
 local mt = { __name = "nginx", __index = methods }
-
--- Who signs, what names the certificate has, and for how many days: openssl's words.
-nginx.certificates = {
-  good = { issuer = "ca", names = "DNS:localhost,IP:127.0.0.1", days = 2 },
-  wrong_host = { issuer = "ca", names = "DNS:other.example,IP:192.0.2.1", days = 2 },
-  expired = { issuer = "ca", names = "DNS:localhost,IP:127.0.0.1", days = -1 },
-  untrusted = { issuer = "stranger", names = "DNS:localhost,IP:127.0.0.1", days = 2 },
-  self_signed = { names = "DNS:localhost,IP:127.0.0.1", days = 2 },
-}
 
 local FETCH = [[
     location ~ "/mj/task/(?<id>[^/]+)/fetch$" {
@@ -50,12 +43,6 @@ local function output_of(command)
   local pipe = assert(io.popen(("%s { %s; } 2>&1"):format(BARE, command)))
   local text = pipe:read("a")
   return pipe:close() and true or false, text
-end
-
-local function must(command)
-  local ok, text = output_of(command)
-  if not ok then error(command .. "\n" .. text, 0) end
-  return text
 end
 
 local function write(path, text)
@@ -77,36 +64,10 @@ end
 --- Nil if it can run here, else what is missing.
 function nginx.missing()
   if not program() then return "nginx is not installed" end
-  if not output_of("command -v openssl") then return "openssl is not installed" end
+  if certificates.missing() then return certificates.missing() end
   local _, version = output_of(quoted(program()) .. " -V")
   if not version:find("http_ssl_module", 1, true) then return "this nginx has no TLS" end
   if not version:find("http_v2_module", 1, true) then return "this nginx has no HTTP/2" end
-end
-
--- ---- certificates -------------------------------------------------------------------------------
-
-local NEW_KEY = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
-
-local function make_authority(dir, name)
-  must(("cd %s && openssl req -x509 %s -keyout %s.key -out %s.pem -days 2 -subj '/CN=mjtask %s'")
-    :format(quoted(dir), NEW_KEY, name, name, name))
-end
-
-local function make_certificate(dir, name, row)
-  write(("%s/%s.ext"):format(dir, name), "subjectAltName=" .. row.names .. "\n")
-  must(("cd %s && openssl req %s -keyout %s.key -out %s.csr -subj '/CN=mjtask spec'")
-    :format(quoted(dir), NEW_KEY, name, name))
-  local issuer = row.issuer
-  local signer = issuer and ("-CA %s.pem -CAkey %s.key -CAcreateserial"):format(issuer, issuer)
-    or ("-signkey %s.key"):format(name)
-  must(("cd %s && openssl x509 -req -in %s.csr %s -days %d -extfile %s.ext -out %s.pem")
-    :format(quoted(dir), name, signer, row.days, name, name))
-end
-
-local function make_certificates(dir)
-  make_authority(dir, "ca")
-  make_authority(dir, "stranger")
-  for name, row in pairs(nginx.certificates) do make_certificate(dir, name, row) end
 end
 
 -- ---- configuration ------------------------------------------------------------------------------
@@ -139,8 +100,8 @@ local function server_lines(row)
     row.http2 and " http2" or "")
   add("keepalive_timeout %d", row.keepalive or 75)
   if row.certificate then
-    add("ssl_certificate %s.pem", row.certificate)
-    add("ssl_certificate_key %s.key", row.certificate)
+    add("ssl_certificate %s", certificates.path(row.certificate .. ".pem"))
+    add("ssl_certificate_key %s", certificates.path(row.certificate .. ".key"))
     add("ssl_protocols %s", row.protocols or "TLSv1.2 TLSv1.3")
     if row.ciphers then add("ssl_ciphers %s", row.ciphers) end
   end
@@ -212,17 +173,18 @@ end
 --- Starts nginx with these servers, by name. Each gets `port` and `url`.
 ---@param servers table<string, table>
 function nginx.start(servers)
-  local directory = must("mktemp -d"):match("^[^\n]+")
+  local _, directory = output_of "mktemp -d"
+  directory = directory:match "^[^\n]+"
   local self = setmetatable({
-    directory = directory, cafile = directory .. "/ca.pem", servers = {},
+    directory = directory, cafile = certificates.path "ca.pem", servers = {},
   }, mt)
   for name, row in pairs(servers) do
     self.servers[name] = {}
     for option, value in pairs(row) do self.servers[name][option] = value end
   end
-  local ok, problem = pcall(make_certificates, directory)
+  local problem
   for _ = 1, TRIES do
-    if not ok or launch(self) then break end
+    if launch(self) then break end
     problem = read(directory .. "/output.log") .. read(directory .. "/error.log")
   end
   if not self.process then

@@ -84,31 +84,85 @@ function process.run(script, options)
   return output, how == "signal" and -status or status, now() - started
 end
 
+local function flags_of(package, version)
+  local pipe = assert(io.popen(("pkg-config --cflags --libs '%s%s' 2> /dev/null")
+    :format(package, version or "")))
+  local flags = pipe:read "a"
+  if pipe:close() then return (flags:gsub("%s+", " ")) end
+end
+
 local function lua_flags()
   for _, name in ipairs { "lua5.4", "lua-5.4", "lua54", "lua" } do
-    local pipe = assert(io.popen("pkg-config --cflags --libs '" .. name .. " >= 5.4' 2> /dev/null"))
-    local flags = pipe:read "a"
-    if pipe:close() then return (flags:gsub("%s+", " ")) end
+    local flags = flags_of(name, " >= 5.4")
+    if flags then return flags end
   end
+end
+
+--- Runs a command that compiles, without the sanitizers' LD_PRELOAD, which would find leaks in the
+--- compiler.
+---@param command string
+---@return string? output nil: it failed
+---@return string? reason
+function process.build(command)
+  local pipe = assert(io.popen("LD_PRELOAD=; exec 2>&1; " .. command))
+  local output = pipe:read "a"
+  if pipe:close() then return output end
+  return nil, ("not run: %s says %s"):format(command:match "^%S+", output)
+end
+
+--- A path among those that go when the specs end.
+---@param name string
+---@return string
+function process.scratch(name)
+  serial = serial + 1
+  return scratch(name .. serial)
+end
+
+--- What links programs with the archive of the build under test.
+function process.cc()
+  return process.is_sanitized() and "gcc -fsanitize=address,undefined" or "cc"
 end
 
 --- Compiles host.c and returns what runs it; or nil and why not. The linker exports all of Lua's
 --- functions, as it must in a host that loads modules.
+---@param static? string what links libmjtask.a
 ---@return string? runner
 ---@return string? reason
-function process.host()
+function process.host(static)
   if not process.has "cc" then return nil, "not run: there is no cc" end
   local flags = lua_flags()
   if not flags then return nil, "not run: pkg-config knows no Lua 5.4" end
-  local path = scratch "host"
+  local path = shell.quoted(process.scratch "host")
   local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$"
-  -- Without the sanitizers' LD_PRELOAD, which would find leaks in the compiler.
-  local pipe = assert(io.popen(("LD_PRELOAD= cc -std=c99 -O1 -g -Wall -Wextra -o %s %s %s "
-    .. "-Wl,-E -lpthread -ldl -lm 2>&1")
-    :format(shell.quoted(path), shell.quoted(here .. "/host.c"), flags)))
-  local output = pipe:read "a"
-  if not pipe:close() then return nil, "not run: cc says " .. output end
-  return shell.quoted(path)
+  local compiler = static and process.cc() .. " -DSTATIC" or "cc"
+  if static then static = static .. " " .. (flags_of "libcurl" or "-lcurl") end
+  local output, reason = process.build(
+    ("%s -std=c99 -O1 -g -Wall -Wextra -o %s %s %s %s -Wl,-E -lpthread -ldl -lm"):format(
+      compiler, path, shell.quoted(here .. "/host.c"), static or "", flags))
+  return output and path, reason
+end
+
+local shims = {} -- name -> path
+
+--- Compiles shims/NAME.c, once. Returns the path of what is to be loaded before the C library, and
+--- what LD_PRELOAD must say for it; or nil and why not.
+---@param name string
+---@return string? path
+---@return string preload or the reason
+function process.shim(name)
+  if not shims[name] then
+    if not process.has "cc" then return nil, "not run: there is no cc" end
+    local flags = lua_flags()
+    if not flags then return nil, "not run: pkg-config knows no Lua 5.4" end
+    local path = process.scratch "shim" .. ".so"
+    local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$"
+    local output, reason = process.build(
+      ("cc -std=gnu99 -O1 -g -Wall -Wextra -fPIC -shared -o %s %s/shims/%s.c %s -ldl"):format(
+        shell.quoted(path), shell.quoted(here), name, flags))
+    if not output then return nil, reason end
+    shims[name] = path
+  end
+  return shims[name], (os.getenv "LD_PRELOAD" or "") .. " " .. shims[name]
 end
 
 return process

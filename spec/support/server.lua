@@ -1,6 +1,8 @@
 -- The proxy that behaves and misbehaves, as a process of its own:
---   lua5.4 spec/support/server.lua [--port=N] [--other-port=N] [--report=FILE]
--- It ends when its standard input does, or on POST /control/quit.
+--   lua5.4 spec/support/server.lua [--port=N] [--other-port=N] [--address=127.0.0.1]
+--     [--certificates=FOLDER] [--report=FILE]
+-- With certificates both ports speak TLS, and a third one does not, for the control. It ends when
+-- its standard input does, or on POST /control/quit.
 
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
 package.path = here .. "/../?.lua;" .. package.path
@@ -8,11 +10,13 @@ package.path = here .. "/../?.lua;" .. package.path
 local socket = require "socket"
 local connection = require "support.connection"
 local control = require "support.control"
+local forwarder = require "support.forwarder"
 local lives = require "support.lives"
 local loop = require "support.loop"
+local relay = require "support.relay"
 local service = require "support.service"
 
-local options = { port = "0", ["other-port"] = "0" }
+local options = { port = "0", ["other-port"] = "0", address = "127.0.0.1" }
 for _, word in ipairs(arg) do
   local name, value = word:match("^%-%-([%l-]+)=(.*)$")
   if not name then error("unknown argument: " .. word, 0) end
@@ -29,8 +33,28 @@ local function handle(c, request)
   end
 end
 
-local function listen(wish)
-  local listener = assert(socket.bind("127.0.0.1", tonumber(wish), 512))
+local tls = options.certificates and require "support.tls"
+if tls then tls.folder = options.certificates end
+
+local function secure(c)
+  service.secure(c, tls)
+end
+
+local function serve(sock, port)
+  connection.serve(sock, port, control.accept, handle, tls and secure)
+end
+
+local function serve_control(sock, port)
+  connection.serve(sock, port, control.accept, handle)
+end
+
+local function serve_relay(sock, port)
+  connection.serve(sock, port, function() end, relay.handle)
+end
+
+-- `take(sock, port)` runs for each connection, in a coroutine of its own.
+local function listen(wish, take)
+  local listener = assert(socket.bind(options.address, tonumber(wish), 512))
   listener:settimeout(0)
   local _, port = listener:getsockname()
   port = math.tointeger(tonumber(port))
@@ -41,7 +65,7 @@ local function listen(wish)
       if sock and sock:getfd() >= socket._SETSIZE then   -- more than select can take
         sock:close()
       elseif sock then
-        loop.spawn(connection.serve, sock, port, control.accept, handle)
+        loop.spawn(take, sock, port)
       end
     end
   end)
@@ -56,22 +80,27 @@ local function watch_input()
   loop.stop()
 end
 
--- Written beside and renamed, so that a reader finds all of it or nothing.
-local function report(file, text)
+-- A line for each port. Written beside and renamed, so that a reader finds all of it or nothing.
+local function report(file, ports)
   local out = assert(io.open(file .. ".new", "w"))
-  out:write(text)
+  for name, port in pairs(ports) do out:write(name, " ", port, "\n") end
   out:close()
   assert(os.rename(file .. ".new", file))
 end
 
 lives.load_seeds(here .. "/../fixtures/")
-local port, other = listen(options.port), listen(options["other-port"])
-service.listen(port, other)
+local ports = { port = listen(options.port, serve), other = listen(options["other-port"], serve) }
+ports.control = tls and listen("0", serve_control) or ports.port
+ports.relay = listen("0", serve_relay)
+ports.forwarder = listen("0", function(sock) forwarder.serve(sock, ports.port) end)
+local origin = tls and "https://localhost:" or "http://127.0.0.1:"
+service.listen(origin .. ports.port, origin .. ports.other)
 service.reset()
 loop.spawn(watch_input)
 if options.report then
-  report(options.report, port .. " " .. other .. "\n")
+  report(options.report, ports)
 else
-  print(("http://127.0.0.1:%d and, as another origin, http://127.0.0.1:%d"):format(port, other))
+  print(("%s%d and, as another origin, %s%d; the control is on http://127.0.0.1:%d")
+    :format(origin, ports.port, origin, ports.other, ports.control))
 end
 loop.run()

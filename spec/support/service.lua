@@ -18,7 +18,11 @@ local DEFAULTS = {
   fault = false,      -- what every request gets: a plan, see below
   submit = {},        -- what every submit gets: a plan, and life, pace, fields of its task
   image = false,      -- what every request for an image gets: a plan
+  list = false,       -- what every list gets: a plan; also drop (ids), add (JSON of more entries)
+  lists = {},         -- what the next lists get: a plan for each
   script = {},        -- what the next requests get: a plan for each
+  handshakes = {},    -- what the next ones of TLS meet: the name of a fault, or "pass", for each
+  certificate = "good", newest = "1.3",   -- what TLS shows, and its newest version
 }
 
 local ENVELOPE = { '{"code":0,"message":"成功","data":', "}" }
@@ -26,8 +30,8 @@ local ENVELOPE = { '{"code":0,"message":"成功","data":', "}" }
 local settings
 local urls = {}   -- here, other: of the two ports
 
-function service.listen(port, other)
-  urls = { here = "http://127.0.0.1:" .. port, other = "http://127.0.0.1:" .. other }
+function service.listen(here, other)
+  urls = { here = here, other = other }
 end
 
 function service.reset()
@@ -39,7 +43,8 @@ end
 -- Plans ------------------------------------------------------------------------------------------
 -- "pass", the name of a fault or of a dialect's case, or a table { fault =, case =, status =,
 -- body =, type =, headers =, delay =, close = } with a fault's own arguments. For submits also
--- life, pace, fields of the task that is made, and result, queue, word of the answer.
+-- life, pace, fields of the task that is made, and result, queue, word of the answer. With `cut`
+-- a connection that ends says nothing of it to TLS.
 
 local function plan_of(wish)
   local plan = wish
@@ -76,8 +81,10 @@ local function check_plan(wish, dialect)
 end
 
 local function check_plans(holder, dialect)
-  for _, wish in ipairs(holder.script or {}) do check_plan(wish, dialect) end
-  for _, name in ipairs { "fault", "submit", "image" } do
+  for _, name in ipairs { "script", "lists" } do
+    for _, wish in ipairs(holder[name] or {}) do check_plan(wish, dialect) end
+  end
+  for _, name in ipairs { "fault", "submit", "image", "list" } do
     if holder[name] then check_plan(holder[name], dialect) end
   end
 end
@@ -87,6 +94,7 @@ function service.set(changes)
   if not dialects[dialect] then error("no such dialect: " .. tostring(dialect), 0) end
   if changes.auth and not auth[changes.auth] then error("no such auth: " .. changes.auth, 0) end
   check_plans(changes, dialect)
+  for _, fault in ipairs(changes.handshakes or {}) do check_plan(fault, dialect) end
   local submitted = type(changes.submit) == "table" and changes.submit or {}
   if submitted.life then tasks.states_of(submitted.life) end
   for name in pairs(changes) do
@@ -95,11 +103,13 @@ function service.set(changes)
   for name, value in pairs(changes) do settings[name] = value end
 end
 
-function service.define(id, definition)
+-- Defines a task, or each of several.
+function service.define(ids, definition)
   local dialect = definition.dialect or settings.dialect
   if not dialects[dialect] then error("no such dialect: " .. tostring(dialect), 0) end
   check_plans(definition, dialect)
-  tasks.define(id, definition)
+  local define = type(ids) == "table" and tasks.define_all or tasks.define
+  define(ids, definition)
 end
 
 -- Answers ----------------------------------------------------------------------------------------
@@ -142,16 +152,20 @@ local function fetch(request, id)
 end
 
 -- The tasks known, in another order than asked.
-local function list(request, route)
+local function list(request, route, plan)
   local dialect = dialects[settings.dialect]
   if not dialect.routes[route] then return say("no_route", request) end
   local ok, wish = pcall(cjson.decode, request.body)
   if not ok or type(wish) ~= "table" then return { status = 400, body = "" } end
-  local found = {}
+  local found, dropped = {}, {}
+  for _, id in ipairs(plan.drop or {}) do dropped[id] = true end
   for _, id in ipairs(type(wish.ids) == "table" and wish.ids or {}) do
     local task = tasks.find(type(id) == "number" and ("%.0f"):format(id) or id)
-    if task then table.insert(found, 1, tasks.look(task, settings.dialect, urls)) end
+    if task and not dropped[task.id] then
+      table.insert(found, 1, tasks.look(task, settings.dialect, urls))
+    end
   end
+  found[#found + 1] = plan.add
   return { status = 200, body = "[" .. table.concat(found, ",") .. "]", type = dialect.type }
 end
 
@@ -232,7 +246,7 @@ local function answer(plan, request)
 end
 
 -- By the path /fault/NAME/..., else by the server's script, the task's script, the task's fault,
--- the server's submit or image, the server's fault.
+-- the server's submit, lists, list or image, the server's fault.
 local function planned(request)
   local named = request.path:match("^/fault/([^/]+)/")
   if named then return plan_of(named) end
@@ -240,6 +254,7 @@ local function planned(request)
   local handler = route and route[3]
   local task = handler == fetch and tasks.find(id) or { script = {} }
   local own = handler == submit and is_plan(settings.submit) and settings.submit
+    or handler == list and (table.remove(settings.lists, 1) or settings.list)
     or handler == images.picture and settings.image
   return plan_of(table.remove(settings.script, 1) or table.remove(task.script, 1)
     or task.fault or own or settings.fault or "pass")
@@ -248,9 +263,20 @@ end
 function service.serve(connection, request)
   local plan = planned(request)
   local function reply() return answer(plan, request) end
+  connection.cuts = plan.cut
   if plan.delay then connection:sleep(plan.delay) end
   if plan.fault then return faults[plan.fault](connection, reply, plan) end
   connection:reply(reply(), plan.close)
+end
+
+-- Before a connection's first request, where TLS is spoken.
+function service.secure(connection, tls)
+  local fault = table.remove(settings.handshakes, 1) or "pass"
+  if fault == "pass" then
+    return connection:secure(tls, settings.certificate, settings.newest)
+  end
+  connection:receive()
+  faults[fault](connection, function() return { body = "no TLS" } end, {})
 end
 
 return service

@@ -30,6 +30,22 @@ function tasks.define(id, definition)
   }
 end
 
+-- Many tasks alike. In states that are whole bodies {id} is filled in here, once.
+function tasks.define_all(ids, definition)
+  for _, id in ipairs(ids) do
+    local own = {}
+    for name, value in pairs(definition) do own[name] = value end
+    if type(own.life) == "table" then
+      own.life = {}
+      for place, state in ipairs(definition.life) do
+        own.life[place] = type(state) == "string" and state:gsub("{id}", id) or state
+      end
+    end
+    if own.script then own.script = table.move(own.script, 1, #own.script, 1, {}) end
+    tasks.define(id, own)
+  end
+end
+
 function tasks.reset()
   known = {}
   for _, seed in pairs(lives.seeds) do tasks.define(seed.id, { life = { seed.body } }) end

@@ -1,0 +1,37 @@
+-- `make instructions`: instructions and system calls of one fetch against limits.lua. Ends with a
+-- failure if there are more, or if they cannot be counted. No time is measured.
+
+package.path = package.path .. ";spec/?.lua"
+
+local counted = require "bench.counted"
+local limits = require "bench.limits"
+local plan = require "bench.plan"
+local server = require "bench.server"
+
+local function cannot(why)
+  io.stderr:write("not run: ", why, "\n")
+  os.exit(1)
+end
+
+local missing = server.missing()
+if missing then cannot(missing) end
+
+local ok = true
+
+local function check(what, value, limit, format)
+  local fits = value <= limit
+  ok = ok and fits
+  print((what .. " per fetch: " .. format .. ", limit " .. format .. "%s")
+    :format(value, limit, fits and "" or ": TOO MANY"))
+end
+
+do
+  local s <close> = server.start()
+  local result = counted.rows(plan.clients(s), { "fetch" }, function() end).fetch
+  if result.missing then cannot(result.missing) end
+  check("instructions", result.instructions, limits.instructions, "%.0f")
+  check("system calls", result.calls, limits.calls, "%.2f")
+  check("rt_sigaction", result.names.rt_sigaction or 0, 0, "%.2f")
+  print("  " .. counted.list(result.names))
+end
+os.exit(ok, true)

@@ -1,0 +1,228 @@
+-- Results as Markdown. Knows their shape; measures nothing and judges nothing by itself.
+
+local counted = require "bench.counted"
+local rounds = require "bench.rounds"
+local targets = require "bench.targets"
+
+local report = {}
+
+local MICRO = 1e6
+local PAGED = 1000 -- tasks
+local RESOLUTION = 0.9 -- rows that are closer cannot be told apart on a machine as ours
+
+local function rule(columns)
+  local cells = {}
+  for n = 1, columns do cells[n] = n == 1 and "---" or "---:" end
+  return "|" .. table.concat(cells, "|") .. "|"
+end
+
+-- A table: heads and rows of cells.
+local function grid(heads, rows)
+  local lines = { "| " .. table.concat(heads, " | ") .. " |", rule(#heads) }
+  for _, cells in ipairs(rows) do lines[#lines + 1] = "| " .. table.concat(cells, " | ") .. " |" end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+-- Microseconds, with as many digits as are worth it.
+local function micro(seconds)
+  local value = seconds * MICRO
+  return (value < 100 and "%.1f" or "%.0f"):format(value)
+end
+
+local function thousands(number)
+  local text = ("%d"):format(number)
+  local grouped = text:reverse():gsub("(%d%d%d)", "%1,"):reverse()
+  return (grouped:gsub("^,", ""))
+end
+
+-- ---- parts --------------------------------------------------------------------------------------
+
+local function target_table(all)
+  local rows, reached = {}, 0
+  local list = targets.judge(all)
+  for n, target in ipairs(list) do
+    rows[n] = { target.what, "≤ " .. target.limit, target.value, target.verdict }
+    if target.reached then reached = reached + 1 end
+  end
+  return ("%d of %d reached. Ratios are of CPU time in one round, of all rounds the median.\n\n")
+    :format(reached, #list) .. grid({ "target", "limit", "measured", "verdict" }, rows)
+end
+
+local function cost_row(group, row, costs)
+  local cost = costs[row.key]
+  local name = row.own and "**" .. row.name .. "**" or row.name
+  if cost.missing then return { name, "not run: " .. cost.missing, "", "", "", "" } end
+  local function against(what)
+    local ratio = rounds.ratio(costs, row.key, group.anchor, what)
+    return ratio and ("%.2f"):format(ratio) or "–"
+  end
+  local least, most = rounds.range(cost.cpu)
+  return {
+    name, micro(rounds.median(cost.cpu)), micro(least) .. " … " .. micro(most), against "cpu",
+    micro(rounds.median(cost.wall)), against "wall",
+  }
+end
+
+local function name_of(groups, key)
+  for _, group in ipairs(groups) do
+    for _, row in ipairs(group.rows) do
+      if row.key == key then return row.name end
+    end
+  end
+end
+
+local function cost_table(groups, group, costs)
+  local heads = { "", "CPU", "least … most", "CPU ratio", "wall", "wall ratio" }
+  local columns = group.timeless and 4 or #heads
+  local rows = {}
+  for n, row in ipairs(group.rows) do
+    rows[n] = table.move(cost_row(group, row, costs), 1, columns, 1, {})
+  end
+  return ("Microseconds a %s; ratios to: %s.\n\n"):format(group.unit or "fetch",
+    name_of(groups, group.anchor)) .. grid(table.move(heads, 1, columns, 1, {}), rows)
+end
+
+-- Peers that took less than our first row of the group.
+local function better_in(group, costs, what, word, lines)
+  local own
+  for _, row in ipairs(group.rows) do
+    if row.own and not own then own = row end
+  end
+  local ours = own and costs[own.key][what]
+  if not ours then return end
+  ours = rounds.median(ours)
+  for _, row in ipairs(group.rows) do
+    local is_peer = not (row.own or row.floor or row.variant)
+    local theirs = is_peer and costs[row.key][what] and rounds.median(costs[row.key][what])
+    if theirs and theirs < ours then
+      lines[#lines + 1] = ("- %s: **%s** took less %s than %s, %s against %s µs%s"):format(
+        group.title, row.name, word, own.name, micro(theirs), micro(ours),
+        theirs > RESOLUTION * ours and " (less than can be told apart)" or "")
+    end
+  end
+end
+
+local function sooner(all, lines)
+  local own = all.delays[1]
+  for _, row in ipairs(all.delays) do
+    if not row.name:find "^mjtask" and row.median < own.median then
+      lines[#lines + 1] = ("- Time to the answer: **%s** knew sooner than %s, %.2f against "
+        .. "%.2f s, for %.1f requests a task against %.1f"):format(row.name, own.name, row.median,
+        own.median, row.requests, own.requests)
+    end
+  end
+end
+
+local function better(groups, all)
+  local lines = {}
+  for _, group in ipairs(groups) do
+    better_in(group, all.costs, "cpu", "CPU", lines)
+    if not group.timeless then better_in(group, all.costs, "wall", "time", lines) end
+  end
+  sooner(all, lines)
+  if #lines == 0 then return "Nowhere in this run.\n" end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+-- CPU with a choice to CPU without it.
+local function choice_table(choices, costs)
+  local rows = {}
+  for n, choice in ipairs(choices) do
+    local what, with, without = table.unpack(choice)
+    local ratio = rounds.ratio(costs, with, without, "cpu")
+    local function cpu(key)
+      return costs[key] and costs[key].cpu and micro(rounds.median(costs[key].cpu)) or "not run"
+    end
+    rows[n] = { what, cpu(with), cpu(without), ratio and ("%.2f"):format(ratio) or "–" }
+  end
+  return "Microseconds of CPU, of rows above and below.\n\n"
+    .. grid({ "choice", "with", "without", "ratio" }, rows)
+end
+
+local function counted_table(groups, all)
+  local rows = {}
+  for _, group in ipairs(groups) do
+    for _, row in ipairs(group.rows) do
+      local count = all.counted[row.key]
+      if count then
+        rows[#rows + 1] = {
+          row.own and "**" .. row.name .. "**" or row.name,
+          count.instructions and thousands(math.floor(count.instructions))
+            or "not run: " .. count.missing,
+          count.calls and ("%.2f"):format(count.calls) or "–",
+          count.names and counted.list(count.names) or "–",
+        }
+      end
+    end
+  end
+  return grid({ "one fetch", "instructions, user space", "system calls", "which" }, rows)
+end
+
+local function growth_table(all)
+  local rows = {}
+  for n, row in ipairs(all.growth) do
+    local function bytes(what) -- memory comes in pages: of few tasks it says nothing
+      return row.tasks < PAGED and "–" or ("%.0f"):format(row[what])
+    end
+    rows[n] = {
+      thousands(row.tasks), ("%.3g s"):format(row.interval), micro(row.cpu), thousands(row.looks),
+      ("%d"):format(row.connections), ("%.0f"):format(row.heap), bytes "rss", bytes "peak",
+    }
+  end
+  return grid({ "tasks", "a look every", "CPU of a look, µs", "looks seen", "connections in all",
+    "Lua's heap, bytes a task", "memory, bytes a task", "at its peak" }, rows)
+end
+
+local function delay_table(all)
+  local rows = {}
+  for n, row in ipairs(all.delays) do
+    rows[n] = {
+      row.name, ("%.3g s"):format(row.interval), ("%.2f"):format(row.median),
+      ("%.2f … %.2f"):format(row.least, row.most), ("%.1f"):format(row.requests),
+    }
+  end
+  return grid({ "", "interval", "delay, s", "least … most", "requests a task" }, rows)
+end
+
+local function overshoot_table(all)
+  local rows = {}
+  for n, row in ipairs(all.overshoot) do
+    rows[n] = row.missing and { row.name, "not run: " .. row.missing, "" }
+      or { row.name, ("%.1f"):format(row.median),
+        ("%.1f … %.1f"):format(row.least, row.most) }
+  end
+  return grid({ "limit", "over it, ms", "least … most" }, rows)
+end
+
+local function quiet_line(all)
+  local quiet = all.quiet
+  return ("Between their looks, in %g s: %.0f µs of CPU, %d wake-ups, %s system calls; looks that "
+    .. "fell into it: %d.\n"):format(quiet.seconds, quiet.cpu * MICRO, quiet.wakeups,
+    quiet.calls or "(no strace)", quiet.looks)
+end
+
+--- The whole, as a text. `heading`: lines of what ran where and when.
+---@param heading string
+---@param groups table[]
+---@param all bench.Results
+---@param notes { choices: table[], delays: string, overshoot: string, plot?: string }
+---@return string
+function report.write(heading, groups, all, notes)
+  local parts = { heading }
+  local function add(title, ...)
+    parts[#parts + 1] = "## " .. title .. "\n"
+    for _, part in ipairs { ... } do parts[#parts + 1] = part end
+  end
+  add("Targets", target_table(all))
+  add("Where a peer was better", better(groups, all))
+  add("What choices are worth", choice_table(notes.choices, all.costs))
+  for _, group in ipairs(groups) do add(group.title, cost_table(groups, group, all.costs)) end
+  add("Instructions and system calls", counted_table(groups, all))
+  add("From one task to very many", growth_table(all), notes.plot)
+  add("1,000 waiting tasks", quiet_line(all))
+  add("Time to the answer", notes.delays .. "\n", delay_table(all))
+  add("Time limits", notes.overshoot .. "\n", overshoot_table(all))
+  return table.concat(parts, "\n")
+end
+
+return report

@@ -1,0 +1,117 @@
+-- Runs rows interleaved: each round runs every row once, so that what drifts drifts for all. Knows
+-- what a row costs in seconds; must not know what it does.
+
+local machine = require "bench.machine"
+
+local rounds = {}
+
+local LEAST = 4 -- of what a row does in a round
+
+-- ---- numbers ------------------------------------------------------------------------------------
+
+--- The middle one of some numbers.
+---@param list number[]
+---@return number
+function rounds.median(list)
+  local sorted = table.move(list, 1, #list, 1, {})
+  table.sort(sorted)
+  local half = #sorted // 2
+  if #sorted % 2 == 1 then return sorted[half + 1] end
+  return (sorted[half] + sorted[half + 1]) / 2
+end
+
+--- The smallest and the largest.
+function rounds.range(list)
+  return math.min(table.unpack(list)), math.max(table.unpack(list))
+end
+
+-- ---- one row ------------------------------------------------------------------------------------
+
+--- Why a row cannot run here; nil: it can.
+---@return string?
+function rounds.missing(row)
+  for _, name in ipairs(row.needs or {}) do
+    if not machine.version(name) then return name .. " is not installed" end
+  end
+end
+
+-- Runs a row's command with a count. A client that does not do its work is an error.
+local function run(row, count)
+  local env = { COUNT = count }
+  for name, value in pairs(row.env) do env[name] = value end
+  local output, cost = machine.measure(row.command, env)
+  local done, work = output:match "done (%d+) (%d+)"
+  if tonumber(done) ~= count or tonumber(work) ~= count * row.work then
+    error(("%s: %d times %d expected, but it said: %s"):format(row.key, count, row.work, output),
+      0)
+  end
+  return cost
+end
+
+-- What one of them costs once all is warm: the difference of two runs, so that neither start nor
+-- end of the process counts.
+local function measure(row, scale)
+  local count = math.max(math.floor(row.count * scale), LEAST)
+  local short, long = run(row, row.warm), run(row, row.warm + count)
+  local per = count * (row.per or 1)
+  return { wall = (long.wall - short.wall) / per, cpu = (long.cpu - short.cpu) / per }
+end
+
+-- Runs a row once more and notes what it cost. One that fails is out, but not the others.
+local function note(row, scale, result, tell)
+  if result.missing then return end
+  local ok, cost = pcall(row.measure or measure, row, scale)
+  if ok then
+    table.insert(result.wall, cost.wall)
+    table.insert(result.cpu, cost.cpu)
+  else
+    result.wall, result.cpu, result.failed = nil, nil, true
+    result.missing = "it failed"
+    tell(("%s failed: %s"):format(row.key, cost))
+  end
+end
+
+-- ---- all ----------------------------------------------------------------------------------------
+
+--- Runs all rows of all groups, `count` rounds. Returns by a row's key { wall, cpu: a number of
+--- seconds for each round } or { missing = why, failed? }. A row may have a `measure` of its own.
+---@param groups table[]
+---@param count integer
+---@param scale number of a row's count
+---@param tell fun(line: string)
+---@return table<string, table>
+function rounds.run(groups, count, scale, tell)
+  local rows, results = {}, {}
+  for _, group in ipairs(groups) do
+    for _, row in ipairs(group.rows) do
+      local why = rounds.missing(row)
+      results[row.key] = why and { missing = why } or { wall = {}, cpu = {} }
+      if not why then rows[#rows + 1] = row end
+    end
+  end
+  for round = 1, count do
+    for n = 1, #rows do
+      local row = rows[(n + round * 7) % #rows + 1] -- each round begins elsewhere
+      note(row, scale, results[row.key], tell)
+    end
+    tell(("round %d of %d"):format(round, count))
+  end
+  return results
+end
+
+--- The ratio of two rows, each round's by itself, and of those the median; nil: one of them is
+--- missing.
+---@param results table
+---@param key string
+---@param anchor string
+---@param what "cpu"|"wall"
+---@return number?
+function rounds.ratio(results, key, anchor, what)
+  local a, b = results[key], results[anchor]
+  if not (a and b and a[what] and b[what]) then return nil end
+  local list = {}
+  for n, value in ipairs(a[what]) do list[n] = value / b[what][n] end
+  return rounds.median(list)
+end
+
+return rounds

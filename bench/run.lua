@@ -1,0 +1,143 @@
+-- Measures everything, and prints it as Markdown: `make bench`, `make bench-quick`. A full run also
+-- writes RESULTS.md and the plot. Nothing here fails because something is slow.
+--
+--   lua5.4 bench/run.lua full|quick|check
+
+package.path = package.path .. ";spec/?.lua"
+
+local machine = require "bench.machine"
+local counted = require "bench.counted"
+local delays = require "bench.delays"
+local overshoot = require "bench.overshoot"
+local plan = require "bench.plan"
+local report = require "bench.report"
+local rounds = require "bench.rounds"
+local server = require "bench.server"
+local watched = require "bench.watched"
+
+-- scale: of each row's count; sizes: of watches; seconds: that one is looked at; pace: to the
+-- tasks' real one; tries: of each time limit.
+local MODES = {
+  full = { rounds = 6, scale = 1, sizes = { 1, 10, 100, 1000, 10000, 100000 }, seconds = 3,
+    pace = 1, tries = 20 },
+  quick = { rounds = 2, scale = 0.15, sizes = { 1, 10, 100, 1000, 10000 }, seconds = 1,
+    pace = 0.2, tries = 3 },
+  -- does everything run? The numbers mean nothing
+  check = { rounds = 1, scale = 0.001, sizes = { 1, 10, 100 }, seconds = 0.2, pace = 0.05,
+    tries = 1 },
+}
+
+local BUSY = 0.7 -- load average of the last minute
+local COUNTED = { "receive", "plain_c", "fetch" }
+local RESULTS, PLOT, DATA = "bench/RESULTS.md", "bench/growth.svg", "build/bench/growth.dat"
+
+local function tell(line)
+  io.stderr:write(os.date "%H:%M:%S ", line, "\n")
+end
+
+local function load_average()
+  return machine.read "/proc/loadavg":match "^%S+ %S+ %S+"
+end
+
+-- Times of a busy machine are nobody's times.
+local function warning(load)
+  if tonumber(load:match "%S+") < BUSY then return "" end
+  return "\n**The machine was busy when this began: the times below say little.**\n"
+end
+
+local function heading(name, mode, started, before)
+  return table.concat({
+    "# Results\n",
+    ("A %s run of %s: %d rounds, %d s in all."):format(name,
+      os.date("!%Y-%m-%d %H:%M UTC", started), mode.rounds, os.time() - started),
+    "How each figure comes about is in the [README](README.md).\n",
+    "- " .. machine.name(),
+    "- " .. table.concat(machine.versions(), ", "),
+    ("- load average before and after: %s; %s"):format(before, load_average()),
+    warning(before),
+  }, "\n")
+end
+
+-- The plot of how costs grow; nil: there is no gnuplot.
+local function plot(growth)
+  local file <close> = assert(io.open(DATA, "w"))
+  for _, row in ipairs(growth) do
+    file:write(("%d %.3f %.1f %.1f\n"):format(row.tasks, row.cpu * 1e6, row.rss, row.heap))
+  end
+  file:flush()
+  if not machine.version "gnuplot" then return nil end
+  assert(machine.output(("gnuplot -e \"data='%s'; svg='%s'\" bench/growth.gp"):format(DATA, PLOT)))
+  return "![CPU of a look and memory of a task, by the number of tasks](growth.svg)\n"
+end
+
+-- The groups that the rounds run, and their results with all the others.
+local function measure(s, mode)
+  local groups, facts = plan.clients(s), {}
+  table.insert(groups, 3, watched.group(s, facts))
+  table.move(plan.decoders(s), 1, 5, #groups + 1, groups)
+  return groups, {
+    facts = facts,
+    costs = rounds.run(groups, mode.rounds, mode.scale, tell),
+    counted = counted.rows(groups, COUNTED, tell),
+    growth = watched.growth(s, mode.sizes, mode.seconds, tell),
+    quiet = watched.quiet(s, 1000),
+  }
+end
+
+-- This process and what it starts keep away from the clients' core.
+local function step_aside()
+  local pipe <close> = assert(io.popen "echo $PPID")
+  machine.pin_server(tonumber(pipe:read "l"))
+end
+
+-- The rows that did not do what they should; nil: none.
+local function failed_of(costs)
+  local list = {}
+  for key, cost in pairs(costs) do
+    if cost.failed then list[#list + 1] = key end
+  end
+  return #list > 0 and table.concat(list, ", ") or nil
+end
+
+local function run(name, mode)
+  local started, before = os.time(), load_average()
+  local groups, all
+  do
+    local s <close> = server.start()
+    groups, all = measure(s, mode)
+  end
+  tell "waiting for tasks"
+  all.delays = delays.run(mode.pace)
+  tell "running into time limits"
+  all.overshoot = overshoot.run(mode.tries)
+  local is_full = name == "full"
+  return report.write(heading(name, mode, started, before), groups, all, {
+    choices = plan.choices,
+    plot = is_full and plot(all.growth) or nil,
+    delays = delays.describe(mode.pace), overshoot = overshoot.describe(mode.tries),
+  }), failed_of(all.costs)
+end
+
+local name = arg[1] or "quick"
+local mode = MODES[name] or error("full, quick or check, not " .. name, 0)
+local missing = server.missing()
+  or not machine.version "lua-cjson" and "lua-cjson is not installed"
+  or machine.read "/proc/self/schedstat" == "" and "this kernel keeps no /proc/self/schedstat"
+if missing then
+  io.stderr:write("not run: ", missing, "; see make bench-deps\n")
+  os.exit(1)
+end
+
+step_aside()
+local text, failed = run(name, mode)
+if name == "full" then
+  local file <close> = assert(io.open(RESULTS, "w"))
+  assert(file:write(text))
+end
+if name == "check" then
+  for what in text:gmatch "\n| ([^|]* | not run: [^|]*)" do print(what) end
+else
+  io.write(text)
+end
+if failed then error("not everything ran: " .. failed .. " failed", 0) end
+if name == "check" then print "bench-check: all the rest ran" end

@@ -1,0 +1,372 @@
+-- Takes guards out of the sources, one by one, and sees that the suite notices: a guard that can be
+-- removed in silence is not proved. Works on a copy in build/mutants.
+-- `lua5.4 spec/mutants.lua [PATTERN]` tries those whose name has it. Run by `make mutants`.
+
+local COPY = "build/mutants"
+local LIMIT = 90 -- seconds for a spec; a mutant that hangs has been noticed, too
+
+local pattern = arg[1] or ""
+local tried, survivors = 0, {}
+
+local function run(command, ...)
+  return os.execute("cd " .. COPY .. " && " .. command:format(...) .. " > mutant.log 2>&1")
+end
+
+local function read(path)
+  local file <close> = assert(io.open(COPY .. "/" .. path, "rb"))
+  return file:read "a"
+end
+
+local function write(path, text)
+  local file <close> = assert(io.open(COPY .. "/" .. path, "wb"))
+  assert(file:write(text))
+end
+
+local function replace(path, text, from, to)
+  local first, last = text:find(from, 1, true)
+  assert(first, path .. " does not have: " .. from)
+  assert(not text:find(from, last + 1, true), path .. " has more than once: " .. from)
+  return text:sub(1, first - 1) .. to .. text:sub(last + 1)
+end
+
+-- Is it noticed by one of the specs? "x@asan" runs x_spec.lua under the sanitizers.
+local function is_killed(specs)
+  for name in specs:gmatch "%S+" do
+    local spec, target = name:match "^([^@]*)@?(.*)$"
+    assert(io.open(("spec/%s_spec.lua"):format(spec))):close()
+    target = target ~= "" and target or "test"
+    local ok, _, status = run("timeout %d make -s %s ARGS=spec/%s_spec.lua", LIMIT, target, spec)
+    if not ok then return status == 124 and name .. " (hangs)" or name end
+  end
+end
+
+-- `from` stands once in the file; one of the specs is expected to fail with `to` in its place.
+local function try(name, path, specs, from, to)
+  if not name:find(pattern, 1, true) then return end
+  tried = tried + 1
+  local text = read(path)
+  write(path, replace(path, text, from, to))
+  assert(run "make -s", name .. ": does not compile, see " .. COPY .. "/mutant.log")
+  local spec = is_killed(specs)
+  write(path, text)
+  if not spec then survivors[#survivors + 1] = name end
+  print(("%-10s %-40s %s"):format(spec and "noticed" or "SURVIVED", name, spec or specs))
+  io.stdout:flush()
+end
+
+assert(os.execute(("rm -rf %s && mkdir -p %s && cp -r $(git ls-files | cut -d/ -f1 | sort -u) %s")
+  :format(COPY, COPY, COPY)))
+assert(run "make -s", "the copy does not build")
+
+-- src/transfer.c
+
+try("the cap of a body", "src/transfer.c", "faults", [[
+if (count > cap - transfer->size)]], [[
+if (0)]])
+
+try("the cap of a download", "src/transfer.c", "download", [[
+if ((double)count > (double)transfer->cap - transfer->received ||
+      transfer->expected > (double)transfer->cap)]], [[
+if (0)]])
+
+try("the reset of a handle", "src/transfer.c", "engine faults", [[
+curl_easy_reset(easy);]], [[
+;]])
+
+try("the refusal to follow", "src/transfer.c", "secrets faults", [[
+SET(CURLOPT_FOLLOWLOCATION, 0L);]], [[
+SET(CURLOPT_FOLLOWLOCATION, 1L);]])
+
+try("the certificate's check", "src/transfer.c", "tls", [[
+SET(CURLOPT_SSL_VERIFYPEER, 1L);]], [[
+SET(CURLOPT_SSL_VERIFYPEER, 0L);]])
+
+try("the host's name in it", "src/transfer.c", "tls", [[
+SET(CURLOPT_SSL_VERIFYHOST, 2L);]], [[
+SET(CURLOPT_SSL_VERIFYHOST, 0L);]])
+
+try("the least TLS", "src/transfer.c", "tls", [[
+SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);]], [[
+SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_0);]])
+
+try("HTTP/0.9", "src/transfer.c", "faults engine", [[
+SET(CURLOPT_HTTP09_ALLOWED, 0L);]], [[
+SET(CURLOPT_HTTP09_ALLOWED, 1L);]])
+
+try("~/.netrc", "src/transfer.c", "client", [[
+SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);]], [[
+SET(CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);]])
+
+try("gzip, and nothing else", "src/transfer.c", "faults engine fetch", [[
+SET(CURLOPT_ACCEPT_ENCODING, "gzip");]], [[
+SET(CURLOPT_ACCEPT_ENCODING, "");]])
+
+try("the end of a film", "src/transfer.c", "download", [[
+transfer->framed = size >= 6 && line[5] >= '2';]], [[
+transfer->framed = 1;]])
+
+try("the proxy that would read the key", "src/transfer.c", "client", [[
+if (proxy == NULL && !profile->images && !profile->secure) proxy = "";]], [[
+;]])
+
+try("a fresh connection", "src/transfer.c", "submit", [[
+SET(CURLOPT_FRESH_CONNECT, (long)request->fresh);]], [[
+SET(CURLOPT_FRESH_CONNECT, 0L);]])
+
+-- src/engine.c
+
+try("the address behind a name", "src/engine.c", "download", [[
+if (transfer->guarded &&
+      address_is_private(&address->addr, address->addrlen)) {]], [[
+if (0) {]])
+
+try("the limit that libcurl forgets", "src/engine.c", "tls engine", [[
+if (transfer != NULL && now < engine->limit) return;]], [[
+return;]])
+
+try("the fork's check", "src/engine.c", "host", [[
+return engine->forks != forks;]], [[
+(void)engine; return 0;]])
+
+try("unlinking on close", "src/engine.c", "engine@asan", [[
+while (engine->flying != NULL)
+    engine_cancel(engine->flying);]], [[
+;]])
+
+-- src/pollset.c
+
+try("the removal before a close", "src/pollset.c", "engine", [[
+if (slot->have != 0) drop(set, fd);
+  slot->want = 0;]], [[
+slot->want = 0;]])
+
+try("a zero that would disarm", "src/pollset.c", "engine async", [[
+due = 1e-9; /* before the clock began: at once */]], [[
+due = 0;]])
+
+-- src/url.c
+
+try("the id that is a path", "src/url.c", "ids", [[
+if (text[0] == '.' && text[1] == '.' && size == 2) return 0;]], [[
+;]])
+
+try("the characters of an id", "src/url.c", "ids", [[
+(text[i] == '\0' || strchr("-._~", text[i]) == NULL))]], [[
+0)]])
+
+try("the length of an id", "src/url.c", "ids", [[
+return size <= URL_ID_MAX && is_segment(id, size);]], [[
+return is_segment(id, size);]])
+
+try("the user in a URL", "src/url.c", "client", [[
+if (text[i] == '@') return "has a user name or an @";]], [[
+;]])
+
+try("the query in a URL", "src/url.c", "client", [[
+if (text[i] == '?') return "has a query";]], [[
+;]])
+
+try("the dots in a URL", "src/url.c", "client", [[
+if (has_dot_segment(parts->path)) return "has a . or .. in its path";]], [[
+;]])
+
+try("the escapes in a URL's host", "src/url.c", "fuzz_regression", [[
+if (fault == NULL && has_escaped_host(copy))]], [[
+if (0)]])
+
+try("the slashes after a scheme", "src/url.c", "fuzz_regression", [[
+if (strncmp(text + strcspn(text, ":"), "://", 3) != 0)]], [[
+if (strstr(text, "://") == NULL)]])
+
+-- src/mjtask.c
+
+try("plain http", "src/mjtask.c", "client", [[
+if (fault == NULL && !base->secure && !base->loopback &&
+      !field_boolean(L, options, "allow_http"))]], [[
+if (0)]])
+
+-- src/address.c
+
+try("addresses mapped to IPv6", "src/address.c", "address", [[
+memcmp(ip, mapped, 12) == 0 || ]], [[
+]])
+
+try("numbers for names", "src/address.c", "address", [[
+if (ends_in_number(host, size)) return 1;]], [[
+;]])
+
+-- src/headers.c
+
+try("a line break in a header", "src/headers.c", "client secrets", [[
+if (value[i] < ' ' || value[i] > '~')]], [[
+if (0)]])
+
+try("a second key", "src/headers.c", "client secrets", [[
+if (fault == NULL && headers->key != NULL && is_key(name, name_size))]], [[
+if (0)]])
+
+try("the key in a server's words", "src/headers.c", "secrets", [[
+blot_out(text, size, headers->key);]], [[
+;]])
+
+try("the half of a key", "src/headers.c", "secrets", [[
+blot_out_cut(text, size, headers->key);]], [[
+;]])
+
+-- src/file.c
+
+try("the picture's end", "src/file.c", "download", [[
+? NULL : cut;
+  if (has(head, "\xFF\xD8\xFF", 3))]], [[
+? NULL : NULL;
+  if (has(head, "\xFF\xD8\xFF", 3))]])
+
+try("an existing file", "src/file.c", "download", [[
+if (!overwrite || !(S_ISREG]], [[
+if (!(S_ISREG]])
+
+try("a file made meanwhile", "src/file.c", "download", [[
+: rename_new(file->temporary, file->path)) != 0)]], [[
+: rename(file->temporary, file->path)) != 0)]])
+
+try("the parent's file", "src/file.c", "host download", [[
+if (file->temporary != NULL && file->owner == getpid())]], [[
+if (file->temporary != NULL)]])
+
+try("what could not be written", "src/file.c", "download", [[
+if (written < 0 && errno != EINTR) file->failure = errno;]], [[
+if (written < 0 && errno != EINTR) return 0;]])
+
+-- src/decode.c
+
+try("the depth", "src/decode.c", "decode", [[
+if (d->depth >= d->max_depth) return fail(d, p, "nested too deep");]], [[
+;]])
+
+-- lua/mjtask/schedule.lua
+
+try("the deadline of a request", "lua/mjtask/schedule.lua", "wait retry fetch", [[
+request.timeout = math.min(limit, deadline - owner.now())]], [[
+request.timeout = limit]])
+
+try("max_inflight", "lua/mjtask/schedule.lua", "schedule", [[
+if owner.inflight < owner.max_inflight and not owner.queue.first then return true end]], [[
+if true then return true end]])
+
+try("an error kept for later", "lua/mjtask/schedule.lua", "schedule async", [[
+failed, problem = true, err]], [[
+error(err, 0)]])
+
+try("nobody's deliveries", "lua/mjtask/schedule.lua", "schedule async", [[
+while delivery and delivery[1] and delivery[1].abandoned do delivery = queue:pop() end]], [[
+]])
+
+-- lua/mjtask/retry.lua
+
+try("the submit that is sent once", "lua/mjtask/retry.lua", "submit", [[
+local sent_once = request.once and not err.unsent]], [[
+local sent_once = false]])
+
+-- lua/mjtask/actions.lua
+
+try("the fresh connection of a submit", "lua/mjtask/actions.lua", "submit", [[
+body = json, fresh = true, once = true,]], [[
+body = json, once = true,]])
+
+-- lua/mjtask/retry.lua
+
+try("the end of tries", "lua/mjtask/retry.lua", "retry", [[
+if not delay or try == last or sent_once or now + delay >= call.deadline then]], [[
+if not delay or try == last or sent_once then]])
+
+try("the longest Retry-After", "lua/mjtask/retry.lua", "retry", [[
+return asked <= OBEYED and asked or nil]], [[
+return asked]])
+
+try("a 429 for all", "lua/mjtask/retry.lua", "retry", [[
+local turn = math.max(pace.paused_until, pace.next_turn)]], [[
+local turn = pace.next_turn - pace.next_turn]])
+
+-- lua/mjtask/poll.lua
+
+try("five failed looks", "lua/mjtask/poll.lua", "wait", [[
+local over = not err.retryable or failures >= FAILURES
+]], [[
+local over = not err.retryable
+]])
+
+try("what is news", "lua/mjtask/poll.lua", "wait", [[
+local status, progress = plain(rawget(task, "status")), plain(rawget(task, "progress"))]], [[
+local status, progress = task, task]])
+
+try("one hint a second", "lua/mjtask/poll.lua", "hint", [[
+return math.max(self.call.schedule.now(), self.looked[place] + HINTED)]], [[
+return self.call.schedule.now()]])
+
+try("the last look", "lua/mjtask/poll.lua", "wait watch", [[
+if self.overtime[place] or due >= self.deadline[place] then return false end]], [[
+if true then return false end]])
+
+-- src/static/open.c
+
+try("the same table each time", "src/static/open.c", "embed", [[
+if (lua_getfield(L, 2, MODULE) == LUA_TTABLE) return 1;]], "")
+
+try("what the host has put into preload", "src/static/open.c", "embed", [[
+lua_getfield(L, -2, module) == LUA_TNIL]], [[
+lua_getfield(L, -2, module) != 99]])
+
+try("a state without require", "src/static/open.c", "embed", [[
+lua_getglobal(L, "require") == LUA_TNIL]], [[
+lua_getglobal(L, "require") == 99]])
+
+-- lua/mjtask/client.lua, for what body.lua needs
+
+try("a press without lua-cjson", "lua/mjtask/client.lua", "submit", [[
+local ok, fault = pcall(body.ready)]], [[
+local ok, fault = true]])
+
+-- lua/mjtask/answer.lua
+
+try("a task's own id", "lua/mjtask/answer.lua", "fetch", [[
+if own and own ~= id then]], [[
+if false then]])
+
+-- lua/mjtask/watch.lua
+
+try("a list's dropped ids", "lua/mjtask/watch.lua", "watch", [[
+if task then judge(self, place, task, nil, chance) else look_again(self, place, true) end]], [[
+judge(self, place, task or {}, nil, chance)]])
+
+try("a place that is not free yet", "lua/mjtask/watch.lua", "watch", [[
+if not self.taken[place] then free(self, place) end]], [[
+free(self, place)]])
+
+-- lua/mjtask/download.lua
+
+try("the redirects of a picture", "lua/mjtask/download.lua", "download", [[
+if was_secure and not secure then]], [[
+if false then]])
+
+try("the number of redirects", "lua/mjtask/download.lua", "download", [[
+for _ = 0, HOPS do]], [[
+while true do]])
+
+-- lua/mjtask/errors.lua
+
+try("control characters", "lua/mjtask/errors.lua", "fetch secrets faults", [[
+return code < 0x20 or code >= 0x7F]], [[
+return code >= 0x7F]])
+
+try("stray bytes in a message", "lua/mjtask/errors.lua", "fuzz_regression", [[
+local after = at + (code and #utf8.char(code) or 1)]], [[
+local after = code and utf8.offset(text, 2, at) or at + 1]])
+
+-- lua/mjtask/buttons.lua
+
+try("the button that is meant", "lua/mjtask/buttons.lua", "buttons", [[
+if #pressable > 1 then]], [[
+if false then]])
+
+print(("%d guards removed, %d noticed"):format(tried, tried - #survivors))
+os.exit(#survivors == 0)
