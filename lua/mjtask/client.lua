@@ -89,9 +89,11 @@ local function guard(self)
   self.guard = setmetatable({ client = self }, guard_mt)
 end
 
+local of_loops = { "current", "park", "wake", "busy", "detach" }
+
 -- What is wrong with what an adapter gave; nil: nothing.
 local function check_loop(loop)
-  for _, name in ipairs { "current", "park", "wake", "busy", "detach" } do
+  for _, name in ipairs(of_loops) do
     if type(loop) ~= "table" or type(loop[name]) ~= "function" then
       return ("options.loop gives no function %q"):format(name)
     end
@@ -100,6 +102,7 @@ end
 
 -- The host's loop, as an adapter makes it for this client.
 local function attach(self, adapter, level)
+  self.schedule:brace() -- to leave it again takes no memory then
   local ok, loop = pcall(adapter, self)
   local fault = ok and check_loop(loop)
   if fault or not ok then
@@ -118,6 +121,7 @@ function client.new(given, clock)
   local configuration, row = configure(given)
   if not configuration then error("options." .. row, 2) end
   local ok, engine, fault = pcall(core.engine, configuration)
+  if not ok and engine == "not enough memory" then error(engine, 0) end
   if not ok then error("options." .. tostring(engine), 2) end
   if not engine then error("cannot make a client: " .. fault, 2) end
   local settings = options.for_client(given, row)
@@ -130,7 +134,7 @@ function client.new(given, clock)
     pace = retry.new_pace(),
     lists = nil, -- has the server list-by-condition? nil: not known yet
     listeners = {}, -- who wants hints, as keys
-    loop = nil, -- the host's
+    loop = false, -- the host's
     guard = false,
     closed = false,
     schedule = schedule.new {

@@ -45,7 +45,7 @@ function schedule.new(setup)
     stepping = false, -- a step is under way: what calls meanwhile is a finalizer
     closed = false, -- the reason, once it is
     watched = false, -- somebody else's loop watches the engine's descriptor
-    on_busy = nil, -- told whether anything is under way, when that changes
+    on_busy = false, -- told whether anything is under way, when that changes
     busy = false, -- what it was told
   }, mt)
 end

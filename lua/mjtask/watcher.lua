@@ -36,7 +36,7 @@ local function tell(state, id, task, err)
     schedule:deliver(state.operation, call_back, state, id, task, err)
   else
     state.ended:push { id, task, err }
-    for reader in pairs(state.readers) do reader:rouse() end
+    for reader in next, state.readers do reader:rouse() end
   end
 end
 
@@ -64,7 +64,7 @@ local function conclude(state, operation, value, reason)
     if not ok then operation.failed, operation.problem = true, problem end -- no memory for each
   end
   state.cut = not value
-  for reader in pairs(state.readers) do reader:rouse() end
+  for reader in next, state.readers do reader:rouse() end -- `pairs` would make a string
   if operation.failed or state.each and state.cut then state.closed = true end
   if state.each then call.schedule:post(state.ending, operation) end
 end
