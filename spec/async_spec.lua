@@ -131,7 +131,7 @@ describe("a callback #I5", function()
     end)
 
     it("of " .. name .. " is told of a failure as the plain call tells it", function()
-      local nobody = new { url = proxy.closed_url(), retries = 0, timeout = 0.25 }
+      local nobody = new { url = proxy.closed_url(), retries = 0, timeout = 5 }
       local function failing(...)
         if name ~= "download" then return call(nobody, name, ...) end
         return nobody:download(proxy.closed_url() .. "/a.png", folder .. "/a.png", ...)
