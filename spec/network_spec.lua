@@ -336,11 +336,14 @@ local function specs(way)
       p:task(ID, { life = "done", fault = { delay = 0.05 } })
       local storm = "%s & for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do "
         .. "kill -STOP $!; kill -CONT $!; sleep 0.01; done 2> /dev/null; wait $!"
+      -- The search for leaks traces the process, and hangs if that is stopped meanwhile.
+      local options = os.getenv "ASAN_OPTIONS"
+      local env = options and { ASAN_OPTIONS = options .. ":detect_leaks=0" } or nil
       local output, status = child.run(way.script(p) .. ([[
         local mj = new { retries = 0 }
         for _ = 1, 5 do assert(call(mj, "fetch", %q)) end
         print "well"
-      ]]):format(ID), nil, storm)
+      ]]):format(ID), env, storm)
       assert.equal("well\n", output)
       assert.equal(0, status)
       assert.equal(5, #p:log())
