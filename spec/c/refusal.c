@@ -173,35 +173,45 @@ WRAPPED(CURLSHcode, curl_share_setopt,
 
 /* Strings are copied; for all else no memory is needed. */
 static int is_string (CURLoption option) {
-  switch ((int)option) {
-    case CURLOPT_URL:
-    case CURLOPT_PROXY:
-    case CURLOPT_NOPROXY:
-    case CURLOPT_CAINFO:
-    case CURLOPT_CAPATH:
-    case CURLOPT_USERAGENT:
-    case CURLOPT_ACCEPT_ENCODING: return 1;
+  static const CURLoption strings[] = {
+    CURLOPT_URL,
+    CURLOPT_PROXY,
+    CURLOPT_NOPROXY,
+    CURLOPT_CAINFO,
+    CURLOPT_CAPATH,
+    CURLOPT_USERAGENT,
 #if LIBCURL_VERSION_NUM >= 0x075500
-    case CURLOPT_PROTOCOLS_STR: return 1;
+    CURLOPT_PROTOCOLS_STR,
 #endif
-    default: return 0;
+    CURLOPT_ACCEPT_ENCODING,
+  };
+  size_t i;
+  for (i = 0; i < sizeof strings / sizeof strings[0]; i++) {
+    if (strings[i] == option) return 1;
   }
+  return 0;
+}
+
+CURLcode __real_curl_easy_setopt (CURL *easy, CURLoption option, ...);
+
+/* The number of an option tells the type of what comes with it. */
+static CURLcode set_option (CURL *easy, CURLoption option, va_list *rest) {
+  void *value;
+  if (option >= CURLOPTTYPE_OFF_T)
+    return __real_curl_easy_setopt(easy, option, va_arg(*rest, curl_off_t));
+  if (option < CURLOPTTYPE_OBJECTPOINT)
+    return __real_curl_easy_setopt(easy, option, va_arg(*rest, long));
+  value = va_arg(*rest, void *);
+  if (value != NULL && is_string(option) && no_memory())
+    return CURLE_OUT_OF_MEMORY;
+  return __real_curl_easy_setopt(easy, option, value);
 }
 
 WRAPPED(CURLcode, curl_easy_setopt, (CURL * easy, CURLoption option, ...)) {
   CURLcode code;
   va_list rest;
   va_start(rest, option);
-  if (option < CURLOPTTYPE_OBJECTPOINT)
-    code = __real_curl_easy_setopt(easy, option, va_arg(rest, long));
-  else if (option >= CURLOPTTYPE_OFF_T)
-    code = __real_curl_easy_setopt(easy, option, va_arg(rest, curl_off_t));
-  else {
-    void *value = va_arg(rest, void *);
-    code = value != NULL && is_string(option) && no_memory()
-             ? CURLE_OUT_OF_MEMORY
-             : __real_curl_easy_setopt(easy, option, value);
-  }
+  code = set_option(easy, option, &rest);
   va_end(rest);
   return code;
 }
