@@ -81,7 +81,7 @@ local DOCUMENT = read "spec/fixtures/sku.json"
 
 -- A host's loop is left again by a client that is not made.
 add {
-  name = "new in a loop", bare = true,
+  name = "new-in-loop", bare = true,
   prepare = function(s)
     s.made, s.attached = false, 0
     s.loop = function()
@@ -113,7 +113,7 @@ add {
 }
 
 add {
-  name = "decode a fault", bare = true,
+  name = "decode-fault", bare = true,
   run = function()
     return mjtask.decode '{"id":"1","prompt":"\\n\\ud800","list":[1,2.5,[{}],tru]}'
   end,
@@ -136,7 +136,7 @@ local fetch = add {
 }
 
 add {
-  name = "fetch anew",
+  name = "fetch-anew",
   options = { retries = 5 },
   prepare = defined { life = "done", script = { { status = 503 }, "rst" } },
   run = function(s) return s.mj:fetch(ID) end,
@@ -144,7 +144,7 @@ add {
 }
 
 add {
-  name = "fetch nothing",
+  name = "fetch-nothing",
   prepare = defined { script = { "html_502", "html_502", "html_502" } },
   run = function(s) return s.mj:fetch(ID) end,
   good = is_error "http",
@@ -152,7 +152,7 @@ add {
 
 -- A socket that is libcurl's own, of its resolver.
 add {
-  name = "fetch from nowhere", of_core = true,
+  name = "fetch-nowhere", of_core = true,
   options = { url = "https://mjtask.invalid", request_timeout = 0.5, retries = 0 },
   run = function(s) return s.mj:fetch(ID) end,
   good = function(_, task, err)
@@ -166,7 +166,7 @@ local function says_memory(err)
 end
 
 local fetch_many = add {
-  name = "fetch_many",
+  name = "fetch-many",
   run = function(s) return s.mj:fetch_many { SKU, PAWMAAS, "1" } end,
   good = function(_, tasks, errors)
     assert(tasks, errors)
@@ -190,7 +190,7 @@ local wait = add {
 }
 
 add {
-  name = "wait, and fail", stride = 2,
+  name = "wait-failed", stride = 2,
   options = { trace = ignore },
   prepare = defined { life = "failure" },
   run = function(s) return s.mj:wait(ID) end,
@@ -297,7 +297,7 @@ local watch = add {
 }
 
 add {
-  name = "watch one by one", stride = 5, -- there are no lists
+  name = "watch-single", stride = 5, -- there are no lists
   prepare = function(s)
     watch.prepare(s)
     s.p:set { dialect = "java" }
@@ -306,7 +306,7 @@ add {
 }
 
 add {
-  name = "watch in part", stride = 3,
+  name = "watch-part", stride = 3,
   prepare = watch.prepare,
   run = function(s)
     local watcher <close> = s.mj:watch(WATCHED)
@@ -339,7 +339,7 @@ end
 -- The same as `plain`, begun by `start(s, done)`.
 local function by_callback(plain, start, stride)
   return add {
-    name = plain.name .. " by callback", options = plain.options, stride = stride,
+    name = plain.name .. "-callback", options = plain.options, stride = stride,
     prepare = function(s)
       new_notes(s)
       if plain.prepare then plain.prepare(s) end
@@ -364,7 +364,7 @@ by_callback(download, function(s, done)
 end)
 
 add {
-  name = "watch by callback",
+  name = "watch-callback",
   prepare = function(s)
     watch.prepare(s)
     s.handle, s.over = false, 0
@@ -396,7 +396,7 @@ add {
 
 -- A callback that makes a plain call.
 local nested = by_callback({
-  name = "fetch twice", good = function(s, task, err)
+  name = "fetch-nested", good = function(s, task, err)
     is_task(SKU)(s, task, err)
     is_task(PAWMAAS)(s, s.inner)
   end,
@@ -416,7 +416,7 @@ local function lift(s, count) -- so that requests are under way
 end
 
 add {
-  name = "cancel a callback's",
+  name = "cancel-callback",
   prepare = function(s)
     new_notes(s)
     defined { life = "done", script = { { delay = 0.1 } } }(s)
@@ -495,7 +495,7 @@ add {
 }
 
 add {
-  name = "add to a watch",
+  name = "watch-add",
   prepare = function(s)
     defined({ life = "short" }, { life = "short" })(s)
     s.added = false
@@ -515,7 +515,7 @@ add {
 }
 
 add {
-  name = "close a watch",
+  name = "watch-close",
   prepare = function(s)
     defined({ life = "stuck" }, { life = "done", fault = "stall" })(s)
     s.watcher = s.mj:watch { ID, OTHER }
@@ -527,7 +527,7 @@ add {
 }
 
 add {
-  name = "forget a watch", final = true,
+  name = "watch-forget", final = true,
   prepare = function(s)
     defined({ life = "stuck" }, { life = "done", fault = "stall" })(s)
     s.watcher = s.mj:watch { ID, OTHER }
@@ -544,7 +544,7 @@ add {
 -- ---- in a host's loop ---------------------------------------------------------------------------
 
 add {
-  name = "fetch parked", options = { loop = timer.loop(function() coroutine.yield() end) },
+  name = "fetch-parked", options = { loop = timer.loop(function() coroutine.yield() end) },
   run = function(s)
     local thread = coroutine.wrap(function()
       return true, s.mj:fetch(SKU)
@@ -559,7 +559,7 @@ add {
 -- ---- in a state of its own ----------------------------------------------------------------------
 
 add {
-  name = "require the core",
+  name = "require-core",
   text = [[
     return function() return require "mjtask.core" end,
       function() assert(require "mjtask.core".decode "1" == 1) end
@@ -581,7 +581,7 @@ local COMPILED = [[
 ]]
 
 add {
-  name = "run the modules", stride = 3,
+  name = "require-run", stride = 3,
   text = COMPILED .. [[
     return function() return require "mjtask" end,
       function() assert(require "mjtask".decode '{"id":"1"}'.id == "1") end
@@ -589,7 +589,7 @@ add {
 }
 
 add {
-  name = "lua_close", ends = true,
+  name = "lua-close", ends = true,
   prepare = defined({ life = "stuck" }, { life = "done", fault = "stall" }),
   text = COMPILED .. [[
     local mjtask = require "mjtask"
