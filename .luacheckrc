@@ -11,5 +11,6 @@ files["spec/support/prosody"] = { globals = { "module", "prosody" } }
 -- Declarations: nothing there runs.
 files["library"] = { unused_args = false, max_line_length = false }
 files["spec"] = { std = "+busted" }
+files["spec/c"] = { globals = { "arg" }, read_globals = { "oom" } } -- inside its own host
 files["*.rockspec"] = { std = "+rockspec" }
 files[".luacheckrc"] = { std = "+luacheckrc" }

@@ -23,22 +23,34 @@
 
 /* ---- the process ---------------------------------------------------------- */
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static CURLcode global = CURLE_FAILED_INIT;
+static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER; /* to the next two */
+static int watches_forks, has_libcurl;
 static unsigned forks; /* written in a child before it has a second thread */
 
-static void on_fork (void) {
+static void before_fork (void) {
+  pthread_mutex_lock(&door);
+}
+
+static void in_parent (void) {
+  pthread_mutex_unlock(&door);
+}
+
+static void in_child (void) {
   forks++;
+  pthread_mutex_unlock(&door);
 }
 
-static void open_globally (void) {
-  global = curl_global_init(CURL_GLOBAL_DEFAULT);
-  pthread_atfork(NULL, NULL, on_fork);
-}
-
+/* Not by pthread_once: what failed for lack of memory is tried again. */
 const char *engine_global (void) {
-  pthread_once(&once, open_globally);
-  return global == CURLE_OK ? NULL : "libcurl cannot be initialized";
+  int done;
+  pthread_mutex_lock(&door);
+  if (!watches_forks)
+    watches_forks = pthread_atfork(before_fork, in_parent, in_child) == 0;
+  if (watches_forks && !has_libcurl)
+    has_libcurl = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+  done = has_libcurl;
+  pthread_mutex_unlock(&door);
+  return done ? NULL : "libcurl cannot be initialized: is memory left?";
 }
 
 int engine_is_forked (const Engine *engine) {
@@ -56,17 +68,28 @@ static int on_timer (CURLM *multi, long ms, void *arg) {
   return 0;
 }
 
+/* No memory to watch a socket: that is the end of whose it is. To tell libcurl
+   would be the end of all that are under way. */
+static void give_up (Engine *engine, CURL *easy) {
+  Transfer *transfer = NULL;
+  curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+  if (transfer == NULL) return;
+  transfer->refused = REFUSED_MEMORY;
+  transfer->limit = engine->limit = 0; /* long ago */
+}
+
 static int on_socket (CURL *easy, curl_socket_t fd, int what, void *arg,
                       void *unused) {
   Channel *channel = arg;
   Engine *engine = channel->engine;
   unsigned events = 0;
-  (void)easy;
   (void)unused;
   if (what == CURL_POLL_IN || what == CURL_POLL_INOUT) events |= POLLSET_READ;
   if (what == CURL_POLL_OUT || what == CURL_POLL_INOUT) events |= POLLSET_WRITE;
-  return pollset_want(&engine->pollset, (int)fd,
-                      (int)(channel - engine->channels), events);
+  if (pollset_want(&engine->pollset, (int)fd, (int)(channel - engine->channels),
+                   events) != 0)
+    give_up(engine, easy);
+  return 0;
 }
 
 #endif
@@ -105,6 +128,7 @@ static curl_socket_t open_socket (void *arg, curlsocktype purpose,
   }
 #if MJTASK_EPOLL
   if (pollset_keep(&transfer->engine->pollset, fd) != 0) {
+    transfer->refused = REFUSED_MEMORY;
     close(fd);
     return CURL_SOCKET_BAD;
   }

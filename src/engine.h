@@ -44,8 +44,8 @@ typedef struct Engine {
   unsigned forks; /* how often the process had forked when this was opened */
 } Engine;
 
-/* Prepares libcurl; once per process is enough, more often does no harm.
-   NULL, or what went wrong. */
+/* Prepares libcurl; once per process is enough, more often does no harm. NULL,
+   or what went wrong, which may not do so again. */
 const char *engine_global (void);
 
 /* NULL, or a static text that says what failed. First the caller zeroes the

@@ -31,20 +31,12 @@ end
 
 --- The error of what was ended from outside.
 ---@param reason "aborted"|"closed"
+---@param spare? mjtask.Error becomes it: no memory is needed then
 ---@return mjtask.Error
-function calling.ended(reason)
-  return errors.new(reason, reasons[reason])
-end
-
--- In place of one for which there is no memory.
-local spare = { aborted = calling.ended "aborted", closed = calling.ended "closed" }
-
---- The error that tells an end to a callback, which has to be called in any case: what `make(...)`
---- gives, or one that knows only the reason.
----@param reason "aborted"|"closed"
-function calling.ended_at_least(reason, make, ...)
-  local ok, err = pcall(make, ...)
-  return ok and err or spare[reason]
+function calling.ended(reason, spare)
+  local err = spare or errors.new(reason, reasons[reason])
+  err.kind, err.message = reason, reasons[reason]
+  return err
 end
 
 --- The results of an operation as a call gives them: one that was ended from outside knows only the
@@ -98,21 +90,17 @@ end
 
 handle_mt.__close = handle_methods.cancel
 
-local function error_of(call, reason)
-  return retry.complete(call, calling.ended(reason))
-end
-
--- Calls `done`. Whatever fails before for lack of memory, it is called.
+-- Calls `done`, for which no memory is needed.
 local function tell(handle)
   local operation, call, done = handle.operation, handle.call, handle.callback
   local value, err = operation:outcome()
   if value == nil and not errors.is(err) then
-    local reason = operation.reason or "aborted"
-    err = calling.ended_at_least(reason, error_of, call, reason)
+    err = calling.ended(operation.reason or "aborted", handle.spare)
+    err.attempts, err.elapsed = call.attempts, call.schedule.now() - call.started
   end
-  handle.told, handle.call, handle.callback = true, false, false
-  if err == nil then done(value) else done(value, err) end
-  if operation.failed then error(operation.problem, 0) end
+  handle.told, handle.call, handle.callback, handle.spare = true, false, false, false
+  if err == nil then return done(value) end
+  return done(value, err)
 end
 
 -- Nobody has to hold the handle: the schedule holds the operation until it has ended.
@@ -120,11 +108,12 @@ local function call_back(call, done, job, ...)
   local schedule = call.schedule
   local handle = setmetatable({
     operation = false, call = call, callback = done, told = false,
+    spare = errors.new("aborted", reasons.aborted, { id = call.id, attempts = 0, elapsed = 0 }),
   }, handle_mt)
   local delivery = schedule:delivery(false, tell, handle) -- made now: it must not fail when due
   handle.operation = start(call, function(operation)
     handle.operation = operation -- which has ended before it has a handle, perhaps
-    schedule:post(delivery)
+    schedule:post(delivery, operation)
   end, job, ...)
   schedule:tell_host()
   return handle

@@ -82,11 +82,18 @@ local function drop(self)
   release(self)
 end
 
-local guard_mt = { __gc = function(guard) drop(guard.client) end }
+local guard_mt = { __gc = function(self) drop(self.client) end }
+
+-- To be made after all that an adapter has made, so that what it detaches is alive.
+local function guard(self)
+  self.guard = setmetatable({ client = self }, guard_mt)
+end
+
+local of_loops = { "current", "park", "wake", "busy", "detach" }
 
 -- What is wrong with what an adapter gave; nil: nothing.
 local function check_loop(loop)
-  for _, name in ipairs { "current", "park", "wake", "busy", "detach" } do
+  for _, name in ipairs(of_loops) do
     if type(loop) ~= "table" or type(loop[name]) ~= "function" then
       return ("options.loop gives no function %q"):format(name)
     end
@@ -95,6 +102,7 @@ end
 
 -- The host's loop, as an adapter makes it for this client.
 local function attach(self, adapter, level)
+  self.schedule:brace() -- to leave it again takes no memory then
   local ok, loop = pcall(adapter, self)
   local fault = ok and check_loop(loop)
   if fault or not ok then
@@ -113,6 +121,7 @@ function client.new(given, clock)
   local configuration, row = configure(given)
   if not configuration then error("options." .. row, 2) end
   local ok, engine, fault = pcall(core.engine, configuration)
+  if not ok and engine == "not enough memory" then error(engine, 0) end
   if not ok then error("options." .. tostring(engine), 2) end
   if not engine then error("cannot make a client: " .. fault, 2) end
   local settings = options.for_client(given, row)
@@ -125,8 +134,8 @@ function client.new(given, clock)
     pace = retry.new_pace(),
     lists = nil, -- has the server list-by-condition? nil: not known yet
     listeners = {}, -- who wants hints, as keys
-    loop = nil, -- the host's
-    guard = nil,
+    loop = false, -- the host's
+    guard = false,
     closed = false,
     schedule = schedule.new {
       engine = engine, max_inflight = settings.max_inflight,
@@ -135,8 +144,11 @@ function client.new(given, clock)
     },
   }, mt)
   if given.loop then attach(self, given.loop, 2) end
-  -- Made after all that the adapter has made, and so finalized before: what it detaches is alive.
-  self.guard = setmetatable({ client = self }, guard_mt)
+  local made, problem = pcall(guard, self)
+  if not made then
+    drop(self)
+    error(problem, 0)
+  end
   return self
 end
 
@@ -369,14 +381,15 @@ end
 -- ---- the end ------------------------------------------------------------------------------------
 
 --- Ends whatever is under way with the kind `closed`, and wipes the key. Callbacks are told before
---- this returns. Idempotent.
+--- this returns; if there is not even the memory for that, it raises, and can be called again.
+--- Idempotent.
 function methods:close()
   check_client(self, 2)
-  if self.closed then return end
-  self.schedule:brace() -- it fails now, or not at all
+  local again = self.closed
+  if not again then self.schedule:brace() end -- it fails now, and nothing has happened
   self.closed = true
   local ok, problem = pcall(self.schedule.close, self.schedule, "closed")
-  release(self)
+  if not again then release(self) end
   if not ok then error(problem, 0) end
 end
 

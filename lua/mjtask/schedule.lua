@@ -45,7 +45,7 @@ function schedule.new(setup)
     stepping = false, -- a step is under way: what calls meanwhile is a finalizer
     closed = false, -- the reason, once it is
     watched = false, -- somebody else's loop watches the engine's descriptor
-    on_busy = nil, -- told whether anything is under way, when that changes
+    on_busy = false, -- told whether anything is under way, when that changes
     busy = false, -- what it was told
   }, mt)
 end
@@ -324,13 +324,15 @@ end
 function methods:delivery(operation, callback, ...) -- luacheck: no self
   while operation and operation.parent do operation = operation.parent end
   return {
-    owner = operation, line = false, before = false, after = false,
+    owner = operation, about = false, line = false, before = false, after = false,
     n = 1 + select("#", ...), callback, ...,
   }
 end
 
---- Notes a delivery; each once.
-function methods:post(delivery)
+--- Notes a delivery; each once. With an operation, which has ended, it tells of that: if that one
+--- failed, its error is raised behind it.
+function methods:post(delivery, operation)
+  delivery.about = operation or false
   self.deliveries:push(delivery)
 end
 
@@ -353,35 +355,47 @@ local function next_delivery(self, awaited)
   return delivery
 end
 
+-- Makes a call. Returns false, and the error that is the step's to raise, if there is one; an error
+-- for a parked coroutine is kept for that.
+local function make_call(self, delivery)
+  local ok, err = self.call(table.unpack(delivery, 1, delivery.n))
+  local owner, about = delivery.owner, delivery.about
+  if ok and about then ok, err = not about.failed, about.problem end
+  if ok then return true end
+  local parked = owner and (owner.reader or owner)
+  if not (parked and parked.parked) then return false, err end
+  if not parked.failed then parked.failed, parked.problem = true, err end
+  parked:cancel("aborted")
+  return true
+end
+
+-- One error more than a step can raise: it is for the next one, or said with the first.
+local function add_error(self, problem, err, owner)
+  if self.closed then return ("%s\n%s"):format(tostring(problem), tostring(err)) end
+  self:deliver(owner, error, err, 0)
+  return problem
+end
+
 -- Makes the calls that are due: all of them, or only those for one awaited operation. What they
 -- bring forth themselves is for the next time: calls that fail at once, each made by the callback
 -- of the one before, must not keep a host from its loop. The first error of user code is returned
--- when all have been made, each further one is for the next time; but one that is for a parked
--- coroutine is kept for it.
+-- when all have been made. For lack of memory a call stays where it is.
 local function run_deliveries(self, awaited)
   local outer = self.nested
   local failed, problem = false, nil
   local left = (awaited or self.closed) and math.huge or self.deliveries.count
   self.nested = true
-  local delivery = next_delivery(self, awaited)
-  while delivery do
-    local ok, err = self.call(table.unpack(delivery, 1, delivery.n))
-    if not ok then
-      local owner = delivery.owner
-      local parked = owner and (owner.reader or owner)
-      if parked and parked.parked then
-        if not parked.failed then parked.failed, parked.problem = true, err end
-        parked:cancel("aborted")
-      elseif not failed then
-        failed, problem = true, err
-      elseif self.closed then -- there is no next time
-        problem = ("%s\n%s"):format(tostring(problem), tostring(err))
-      else
-        self:deliver(owner, error, err, 0)
-      end
+  while left > 0 and not self.deliveries:is_empty() do
+    local ok, err = pcall(deepen, ENDING)
+    local delivery = ok and next_delivery(self, awaited)
+    if delivery then ok, err = make_call(self, delivery) end
+    if not ok and failed then
+      ok, err = pcall(add_error, self, problem, err, delivery and delivery.owner)
+      problem = ok and err or problem
+    elseif not ok then
+      failed, problem = true, err
     end
-    left = left - 1
-    delivery = left > 0 and next_delivery(self, awaited)
+    left = delivery and left - 1 or 0
   end
   self.nested = outer
   return failed, problem
@@ -551,11 +565,10 @@ function methods:await(operation)
 end
 
 --- Ends every operation with `nil, reason`, and moves nothing any more. What is to be told of that
---- is told before this returns; its first error is raised. If it is not closed then, it was for
---- lack of memory, and nothing has happened.
+--- is told before this returns; its errors are raised. If there is no memory for that it can be
+--- called again.
 function methods:close(reason)
-  if self.closed then return end
-  self:brace()
+  if self.closed and self.deliveries:is_empty() then return end
   self.closed = reason
   for operation in pairs(self.operations) do operation:cancel(reason) end
   local failed, problem = run_deliveries(self)

@@ -36,7 +36,7 @@ local function tell(state, id, task, err)
     schedule:deliver(state.operation, call_back, state, id, task, err)
   else
     state.ended:push { id, task, err }
-    for reader in pairs(state.readers) do reader:rouse() end
+    for reader in next, state.readers do reader:rouse() end
   end
 end
 
@@ -45,10 +45,13 @@ local function tell_end(state)
   local operation = state.operation
   if not operation.ended or state.over then return end
   local reason = state.left and "aborted" or state.cut and (operation.reason or "aborted")
-  local err = reason and calling.ended_at_least(reason, calling.ended, reason) or nil
   state.over = true
-  state.each(nil, nil, err)
-  if operation.failed then error(operation.problem, 0) end
+  return state.each(nil, nil, reason and calling.ended(reason, state.spare) or nil)
+end
+
+-- Tells of each task that it was closed.
+local function give_up(state, reason)
+  state.watch:give_up(function() return calling.ended(reason) end)
 end
 
 -- The operation has ended: all tasks have, or it was told to, or it failed.
@@ -57,22 +60,21 @@ local function conclude(state, operation, value, reason)
   state.operation = operation
   call.client.listeners[state.watch] = nil
   if reason == "closed" then
-    local ok, problem = pcall(state.watch.give_up, state.watch, function()
-      return calling.ended(reason)
-    end)
+    local ok, problem = pcall(give_up, state, reason)
     if not ok then operation.failed, operation.problem = true, problem end -- no memory for each
   end
   state.cut = not value
-  for reader in pairs(state.readers) do reader:rouse() end
+  for reader in next, state.readers do reader:rouse() end -- `pairs` would make a string
   if operation.failed or state.each and state.cut then state.closed = true end
-  if state.each then call.schedule:post(state.ending) end
+  if state.each then call.schedule:post(state.ending, operation) end
 end
 
 local function launch(state)
   local call = state.call
   local schedule, listeners = call.schedule, call.client.listeners
-  -- Made now: it must not fail when it is due.
-  state.ending = state.each and schedule:delivery(false, tell_end, state)
+  if state.each then -- made now: to tell the end must not fail when it is due
+    state.ending, state.spare = schedule:delivery(false, tell_end, state), calling.ended "aborted"
+  end
   schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
     state.operation, call.operation = operation, operation
     listeners[state.watch] = true
@@ -95,7 +97,7 @@ function watcher.new(call, ids, fetch, each)
     ended = fifo.new(), nothing = fifo.new(), -- in place of the other, once it is closed
     readers = setmetatable({}, { __mode = "k" }), -- one that is cancelled does not come back
     operation = false, -- the last one
-    ending = false, -- the delivery of its end, made before
+    ending = false, spare = false, -- the delivery of its end, and the error to be told then
     cut = false, -- it did not end of itself
     closed = false, -- nothing can be added
     left = false, -- by who called close
@@ -175,7 +177,7 @@ end
 
 mt.__close = methods.close
 
--- Memory may be what is missing: then the next collection tries again.
+-- If memory is what is missing, the next collection tries again.
 function mt:__gc()
   if self.state.each then return end
   local ok, problem = pcall(methods.close, self) -- the client may be gone
