@@ -381,6 +381,18 @@ local function specs(way)
       assert.same({}, p:log())
     end)
 
+    it("of Ctrl-C end a fetch, though they came before it slept", function()
+      local path, preload = process.shim "interrupt"
+      if not path then return pending(preload) end
+      p:task(ID, { fault = "stall" })
+      local output, _, took = process.run(way.script(p) .. [[
+        local mj, id = new { timeout = 20 }, ...
+        coroutine.wrap(call)(mj, "fetch", id) -- the interpreter's hook is not in there
+      ]], { args = { ID }, env = { LD_PRELOAD = preload, INTERRUPT = "1" } })
+      assert.matches("interrupted!", output)
+      assert(took < SLACK, took)
+    end)
+
     for about, script in pairs {
       ["a fetch"] = "call(mj, 'fetch', id)",
       ["a wait that sleeps"] = "call(mj, 'wait', stuck)",

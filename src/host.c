@@ -117,16 +117,23 @@ static int host_now (lua_State *L) {
   return 1;
 }
 
-/* interrupted () --> has Ctrl-C armed the interpreter's hook? lua.c puts it on
-   the main state, where a coroutine's instructions never meet it */
-static int host_interrupted (lua_State *L) {
+int is_interrupted (lua_State *main) {
   const int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
+  return lua_gethook(main) != NULL && lua_gethookmask(main) == all &&
+         lua_gethookcount(main) == 1;
+}
+
+lua_State *main_of (lua_State *L) {
   lua_State *main;
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   main = lua_tothread(L, -1);
-  lua_pushboolean(L, lua_gethook(main) != NULL &&
-                       lua_gethookmask(main) == all &&
-                       lua_gethookcount(main) == 1);
+  lua_pop(L, 1);
+  return main;
+}
+
+/* interrupted () --> has Ctrl-C armed the interpreter's hook? */
+static int host_interrupted (lua_State *L) {
+  lua_pushboolean(L, is_interrupted(main_of(L)));
   return 1;
 }
 
