@@ -1,6 +1,8 @@
--- Runs the specs and says which lines of lua/ no spec of this process has run; scripts that specs
--- run in processes of their own do not count. `lua5.4 spec/coverage.lua [ARGUMENTS OF run.lua]`; run
--- by `make coverage`, which does the same for the core by gcovr.
+-- Runs the specs and says which lines of lua/ none of them has run; what they run in processes of
+-- their own does not count. `lua5.4 spec/coverage.lua [ARGUMENTS OF run.lua]`; run by
+-- `make coverage`, which asks gcovr the same of the core.
+
+-- luacheck: globals coroutine.create coroutine.wrap
 
 local seen = {} -- source -> line -> true
 local own = {} -- function -> its source's lines; false: not ours
