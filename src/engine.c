@@ -184,10 +184,7 @@ static const char *open_channel (Engine *engine, ChannelName name) {
   if (channel->multi == NULL || profile->share == NULL) return "out of memory";
   profile->images = name == CHANNEL_IMAGES;
   profile->secure = engine->base.secure;
-  /* Both are asked once: it takes a while. */
-  profile->has_bundle = has_bundle(profile);
-  profile->trusting =
-    curl_version_info(CURLVERSION_NOW)->version_num < 0x080000;
+  profile->has_bundle = has_bundle(profile); /* asked once: it takes a while */
   profile->open_socket = open_socket;
   profile->close_socket = close_socket;
   profile->sockets = engine;
