@@ -168,6 +168,16 @@ describe("the engine", function()
       assert.error_matches(function() engine:start { path = path_of(SKU) } end, "value expected")
     end)
 
+    it("know nobody once they were handed out: who waited is not collected with them", function()
+      local engine <close> = open()
+      local weak = setmetatable({ {} }, { __mode = "v" })
+      start(engine, SKU, weak[1])
+      local held = take(engine, 1)[1][2]
+      collect()
+      assert.is_nil(weak[1])
+      assert.equal(SKU, held:answer().id)
+    end)
+
     it("use a kept connection again, and a fresh one only if asked", function()
       local engine <close> = open()
       for _ = 1, 10 do assert.equal(SKU, fetch(engine, SKU).id) end

@@ -221,6 +221,26 @@ describe("a task added to it", function()
     assert.same({ "1 success", "2 success", "end" }, notes)
   end)
 
+  -- Which of the workers is ended first is up to their addresses.
+  it("is told, too, if workers were left that waited for a place among max_inflight", function()
+    for _ = 1, 6 do
+      new({ max_inflight = 6, retries = 0 }, false)
+      mj.lists = false
+      p:set { fault = "stall" }
+      local ids = timed.ids(12)
+      for n = 1, 5 do mj:fetch(ids[n], { timeout = 5 }, function() end) end
+      local watcher
+      local notes, each = scribe(function(id)
+        if id ~= ids[6] then return end
+        watcher:add(ids[12])
+        mj:close()
+      end)
+      watcher = mj:watch({ table.unpack(ids, 6, 11) }, { timeout = 0.05 }, each)
+      timed.run(mj)
+      assert.same({ "12 closed", "end closed" }, { table.unpack(notes, 7) })
+    end
+  end)
+
   it("at the end, or later, is too late", function()
     local ids = tasks("done", "short")
     local watcher

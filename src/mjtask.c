@@ -469,6 +469,10 @@ static int engine_next_transfer (lua_State *L) {
   engine_take(transfer);
   lua_pushnil(L);
   lua_rawsetp(L, 2, transfer);
+  /* What is collected with a finalizer takes with it all that it knows, one
+     round of the collector later. */
+  lua_pushnil(L);
+  lua_setiuservalue(L, 3, WAITER);
   lua_insert(L, 3);
   return 2;
 }

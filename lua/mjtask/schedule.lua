@@ -90,6 +90,12 @@ function operation_methods:outcome()
   if not self.failed then return self.value, self.err end
 end
 
+local function end_branches(operation)
+  local reason = operation.cancelled or "aborted"
+  if not operation.branches then return end
+  for branch in pairs(operation.branches) do branch:cancel(reason) end
+end
+
 -- Ends an operation: of itself, or for a reason from outside. Once: who asked before whether it has
 -- ended may have run a finalizer since.
 local function finish(self, operation, reason)
@@ -98,14 +104,12 @@ local function finish(self, operation, reason)
   self.operations[operation] = nil
   self.count = self.count - 1
   stop_waiting(self, operation)
-  local parent, branches, conclude = operation.parent, operation.branches, operation.conclude
+  local parent, conclude = operation.parent, operation.conclude
   if parent then
     parent.branches[operation] = nil
     parent:rouse()
   end
-  if branches then
-    for branch in pairs(branches) do branch:cancel(operation.cancelled or "aborted") end
-  end
+  end_branches(operation)
   if conclude then conclude(operation, operation:outcome()) end
 end
 
@@ -218,6 +222,10 @@ function operation_methods:branch(body, ...)
   self.branches = self.branches or {}
   return launch(self.schedule, self, false, body, ...)
 end
+
+--- Inside an operation: ends all that it has started. One that waits for a place may get that of
+--- another, and run for a last time before it is its turn to end.
+operation_methods.end_branches = end_branches
 
 local start_queued
 

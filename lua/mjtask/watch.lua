@@ -373,6 +373,7 @@ function methods:run(operation)
     self.rests_until = due or math.huge
     if self.open > 0 then operation:rest(due) end
   end
+  operation:end_branches() -- before the reset: a worker's last act may be to free a place
   self.operation = nil
   reset(self)
 end
