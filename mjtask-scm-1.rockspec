@@ -53,6 +53,7 @@ build = {
     ["mjtask.providers"] = "lua/mjtask/providers.lua",
     ["mjtask.retry"] = "lua/mjtask/retry.lua",
     ["mjtask.schedule"] = "lua/mjtask/schedule.lua",
+    ["mjtask.straight"] = "lua/mjtask/straight.lua",
     ["mjtask.task"] = "lua/mjtask/task.lua",
     ["mjtask.watch"] = "lua/mjtask/watch.lua",
     ["mjtask.watcher"] = "lua/mjtask/watcher.lua",
