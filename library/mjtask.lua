@@ -143,7 +143,7 @@
 ---@field done fun(self: mjtask.Operation): boolean has `done` been called?
 
 ---@class mjtask.Watcher Called, it gives the next task that has ended; nothing when all have. `<close>` closes it.
----@overload fun(): id: string?, task: mjtask.Task?, err: mjtask.Error?
+---@overload fun(): string?, mjtask.Task?, mjtask.Error?
 ---@field add fun(self: mjtask.Watcher, id: mjtask.Id): boolean false: it is watched already
 ---@field close fun(self: mjtask.Watcher) nothing more is told, but to a callback its end
 ---@field cancel fun(self: mjtask.Watcher) the same
