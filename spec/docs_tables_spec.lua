@@ -167,6 +167,16 @@ describe("docs/architecture.md", function()
     assert.same(there, arrows_of "| Lua file |")
   end)
 
+  it("has each folder; and no room knows the command line", function()
+    for _, path in ipairs(names "-d lua/mjtask/*/") do
+      local folder = path:match "^lua/mjtask/(.*/)$"
+      assert(page:find("`[^`]*" .. folder), folder)
+    end
+    for _, path in ipairs(names "lua/mjtask/*.lua lua/mjtask/loop/*.lua") do
+      assert.is_nil(read(path):match 'require "mjtask%.cli[."]', path)
+    end
+  end)
+
   it("has each C file, and which others it includes", function()
     local there = {}
     for _, path in ipairs(names "src/*.c") do
