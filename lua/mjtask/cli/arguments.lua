@@ -35,12 +35,22 @@ end
 
 -- ---- options that several commands have ---------------------------------------------------------
 
+local ways = { "auto", "bearer", "raw", "mj-api-secret", "none" }
+local providers = {}
+for name in pairs(mjtask.providers) do providers[#providers + 1] = name end
+table.sort(providers)
+
+local function listed(names)
+  return table.concat(names, ", ")
+end
+
 local function server(command)
   command:group("Server",
-    command:option("--provider", "One of the providers known: sku, pawmaas."):argname "NAME",
+    command:option("--provider", ("A server known by its name: %s."):format(listed(providers)))
+      :argname "NAME":choices(providers),
     command:option("--url", "The server's base URL."):argname "URL",
-    command:option("--auth", "How the key is sent: auto, bearer, raw, mj-api-secret, none.")
-      :argname "HOW",
+    command:option("--auth", ("How the key is sent: %s."):format(listed(ways)))
+      :argname "HOW":choices(ways),
     command:option("--key-file", "Read the key from FILE, - for standard input, instead of "
       .. "MJTASK_KEY."):argname "FILE",
     command:option("--timeout", "Seconds for the whole call; to wait, for each task (60; 600).")
@@ -56,8 +66,8 @@ local function server(command)
 end
 
 local function ids(command)
-  command:argument("id", "A task's id; - reads ids from standard input, one a line.")
-    :args "+":argname "ID":convert(id)
+  command:argument("ID", "A task's id; - reads ids from standard input, one a line.")
+    :target "id":args "+":convert(id)
 end
 
 local function looks(command)
@@ -72,8 +82,8 @@ local function format(command)
 end
 
 local function saving(command, default)
-  return command:option("-o --output", "Save the pictures there, as ID.png, .webp … "
-      .. (default or "")):argname "DIR",
+  return command:option("-o --output", ("Save the pictures %s, as ID.png, .webp and so on.")
+      :format(default or "there")):argname "DIR",
     command:flag("-f --force", "Replace files that exist.")
 end
 
@@ -101,8 +111,8 @@ end
 function define.wait(command)
   command:description("Wait for tasks, and print what they made: id, status and a URL, or the file "
     .. "that was saved. How each fares is shown on standard error.")
-  command:argument("id", "A task's id; - reads ids from standard input. With --state there may be "
-    .. "none: then what is open there."):args "*":argname "ID":convert(id)
+  command:argument("ID", "A task's id; - reads ids from standard input. With --state there may be "
+    .. "none: then what is open there."):target "id":args "*":convert(id)
   command:option("--press", "Press this button of each task that succeeded, and wait for what that "
     .. "makes. Several times: several buttons."):argname "LABEL":count "*"
   command:group("Results", format(command), saving(command))
@@ -129,7 +139,7 @@ end
 
 function define.buttons(command)
   command:description "List a task's buttons: label, whether it can be pressed, custom id."
-  command:argument("id", "The task's id."):argname "ID":convert(id)
+  command:argument("ID", "The task's id."):target "id":convert(id)
   format(command)
   server(command)
   return "mjtask buttons 1735030480754475"
@@ -138,8 +148,8 @@ end
 function define.press(command)
   command:description("Press a button of a task that succeeded, and print the id of the task that "
     .. "makes. This costs money: it is sent once.")
-  command:argument("id", "The task's id."):argname "ID":convert(id)
-  command:argument("label", "The button's label, emoji or custom id."):argname "LABEL"
+  command:argument("ID", "The task's id."):target "id":convert(id)
+  command:argument("LABEL", "The button's label, emoji or custom id."):target "label"
   command:group("Presses", modal(command))
   command:group("Results", format(command),
     command:flag("-w --wait", "Wait for it, as `mjtask wait` does."), saving(command))
@@ -153,10 +163,10 @@ end
 function define.submit(command)
   command:description("Submit something, and print the id of the task that makes. This costs "
     .. "money: it is sent once.")
-  command:argument("name", "What: imagine, blend, describe, shorten, … as in POST submit/NAME.")
-    :argname "NAME"
-  command:argument("prompt", "The prompt; in quotes, as --ar and the like belong to it.")
-    :args "*":argname "PROMPT"
+  command:argument("NAME", "What: imagine, blend, describe, shorten, … as in POST submit/NAME.")
+    :target "name"
+  command:argument("PROMPT", "The prompt; in quotes, as --ar and the like belong to it.")
+    :target "prompt":args "*"
   command:group("What is sent",
     command:option("-i --image", "A picture: of describe the one, else one of base64Array. Several "
       .. "times: several."):argname "FILE":count "*",
@@ -175,7 +185,7 @@ end
 function define.download(command)
   command:description "Save the pictures of tasks, and print their files: whole files or none."
   ids(command)
-  command:group("Results", format(command), saving(command, "(here)"))
+  command:group("Results", format(command), saving(command, "there (here)"))
   server(command)
   return "mjtask download 1735030480754475 -o pictures"
 end
@@ -183,7 +193,7 @@ end
 function define.decode(command)
   command:description("Read a task from a JSON document, such as a webhook's body, and print it as "
     .. "fetch does. Needs no server.")
-  command:argument("file", "The document (standard input)."):args "?":argname "FILE"
+  command:argument("FILE", "The document (standard input)."):target "file":args "?"
   format(command)
   return "mjtask decode < hook.json"
 end
@@ -206,14 +216,14 @@ end
 
 function define.completion(command)
   command:description "Print what makes a shell complete mjtask's words."
-  command:argument("shell", "bash, zsh or fish."):choices { "bash", "zsh", "fish" }:argname "SHELL"
+  command:argument("SHELL", "bash, zsh or fish."):target "shell":choices { "bash", "zsh", "fish" }
   return 'eval "$(mjtask completion bash)"\n'
     .. "  mjtask completion fish > ~/.config/fish/completions/mjtask.fish"
 end
 
 function define.help(command)
   command:description "Print this, or a command's own help."
-  command:argument("about", "The command."):args "?":argname "COMMAND"
+  command:argument("COMMAND", "The command."):target "about":args "?"
   return "mjtask help wait"
 end
 

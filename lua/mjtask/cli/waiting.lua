@@ -154,6 +154,7 @@ local function note_answer(self, entry, press, receipt, err)
   if made and made.id then
     press.ids = made.ids
     for _, id in ipairs(made.ids) do self.state:entry(id, entry.id, press.button) end
+    if not has_to_press(entry) then conclude(self, entry, false) end
   elseif err and (unsent[err.kind] or not uncertain[err.kind] and not self.given.modal) then
     press.sent = nil
   end
@@ -177,7 +178,6 @@ local function press_button(self, entry, task, press)
       err = err or errors.new("schema", "the server named no task", { id = entry.id })
       return fail(self, entry, err, press)
     end
-    if not has_to_press(entry) then conclude(self, entry, false) end
     return follow(self, press)
   end)
 end
