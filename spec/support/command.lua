@@ -118,7 +118,7 @@ end
 mt.__close = methods.close
 
 --- Runs it on a terminal of that size. Returns all that the terminal was sent; or nil and why there
---- is none. Options: as for run; and keys, what is typed when `when()` is true.
+--- is none. Options: url, key, env; keys, shell commands whose output is typed.
 ---@param words string[]
 ---@param columns integer
 ---@param rows integer
@@ -127,10 +127,11 @@ mt.__close = methods.close
 ---@return integer|string code
 function command.on_terminal(words, columns, rows, options)
   if not process.has "script" then return nil, "not run: script is not installed" end
-  local inner = ("stty cols %d rows %d 2>/dev/null; exec %s"):format(columns, rows,
-    line(words, options or {}))
-  local output, code = program.run("script -qec " .. shell.quoted(inner) .. " /dev/null")
-  return output, code
+  options = options or {}
+  local inner = ("stty cols %d rows %d; exec %s"):format(columns, rows, line(words, options))
+  local script = "script -qec " .. shell.quoted(inner) .. " /dev/null"
+  if options.keys then script = ("{ %s; } | %s"):format(options.keys, script) end
+  return program.run(quoted_sh(script))
 end
 
 return command

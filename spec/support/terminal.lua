@@ -55,6 +55,8 @@ function methods:feed(bytes)
     else
       local character = assert(bytes:match("^" .. utf8.charpattern, at))
       if character == "\r" then self.x = 1
+      elseif character == "\t" then self.x = math.min((self.x - 1) // 8 * 8 + 9, self.columns)
+      elseif character == "\b" then self.x = math.max(1, self.x - 1) -- the line's own, of ^D
       elseif character == "\n" then line_feed(self)
       else
         assert(character:byte() >= 32 and character ~= "\127", "a raw control character")
