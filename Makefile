@@ -230,6 +230,26 @@ stress: all ## run the specs while the collector works all the time, in both its
 	@$(call suite,$(BUILD),MJTASK_GC=incremental)
 	@$(call suite,$(BUILD),MJTASK_GC=generational)
 
+# The specs of what C and Lua share: who owns what, who holds whom.
+BORDER = $(patsubst %,spec/%_spec.lua,engine schedule async async_end async_gc loop pollfd watch watch_loop \
+         watch_callback hint fetch fetch_many wait download submit press client)
+
+valgrind: ARGS = $(BORDER)
+valgrind: all ## run the specs of what C and Lua share under memcheck (ARGS="spec/x_spec.lua": others)
+	@command -v valgrind >/dev/null || { echo 'not run: valgrind is not installed' >&2; exit 1; }
+	@$(call suite,$(BUILD),valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite \
+	  --errors-for-leak-kinds=definite)
+
+COVERED = CC=gcc BUILD=build/coverage CFLAGS='-O0 -g --coverage -DNDEBUG'
+
+coverage: ## which lines of src/ (specs, and make oom) and of lua/ (specs) are never run?
+	@command -v gcovr >/dev/null || { echo 'not run: gcovr is not installed' >&2; exit 1; }
+	@$(MAKE) all static build/coverage/oom $(COVERED)
+	@find build/coverage -name '*.gcda' -delete
+	@$(call paths,build/coverage) $(LUA) spec/coverage.lua --cpath='$(CURDIR)/build/coverage/lib/?.so' $(ARGS)
+	@$(call paths,build/coverage) build/coverage/oom spec/c/oom.lua $(LUA) > build/coverage/oom.log
+	@gcovr --object-directory build/coverage -r . -f src/ --exclude-unreachable-branches
+
 hosts: all ## run examples/darktable inside darktable-cli, which is too large for the specs
 	@$(call paths,$(BUILD)) $(LUA) spec/support/darktable.lua
 
@@ -400,5 +420,5 @@ clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
 .PHONY: all static programs portable headers help deps deps-lint bench-deps have env demo test repeat asan stress \
-        hosts noepoll oom fuzz differential mutants tsan bench bench-quick bench-check instructions rock check lint \
-        lint-lua lint-c fuzz-objects oom-objects install uninstall clean force
+        hosts noepoll valgrind coverage oom fuzz differential mutants tsan bench bench-quick bench-check instructions \
+        rock check lint lint-lua lint-c fuzz-objects oom-objects install uninstall clean force
