@@ -111,6 +111,7 @@ end
 
 function methods:close()
   os.execute(("kill %s 2>/dev/null"):format(self.pid))
+  program.until_true(function() return read(self.folder .. "/code") end)
   self.program:stop()
   self.remove()
 end

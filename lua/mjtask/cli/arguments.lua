@@ -21,10 +21,12 @@ end
 
 local seconds = number(0.001, "a number of seconds")
 
-local function whole(word)
-  local value = math.tointeger(tonumber(word))
-  if value and value >= 0 then return value end
-  return nil, ('"%s" is not a whole number'):format(word)
+local function whole(most)
+  return function(word)
+    local value = math.tointeger(tonumber(word))
+    if value and value >= 0 and value <= most then return value end
+    return nil, ('"%s" is not a whole number up to %d'):format(word, most)
+  end
 end
 
 local function id(word)
@@ -56,7 +58,7 @@ local function server(command)
     command:option("--timeout", "Seconds for the whole call; to wait, for each task (60; 600).")
       :argname "S":convert(seconds),
     command:option("--retries", "Further tries of a request that failed (2)."):argname "N"
-      :convert(whole),
+      :convert(whole(100)),
     command:option("--proxy", "An HTTP proxy; an empty one ignores the environment's.")
       :argname "URL",
     command:option("--cafile", "Certificates in place of the system's."):argname "FILE",
@@ -203,7 +205,7 @@ function define.simulate(command)
     .. "account, no costs. Each submit makes a task that lives as ordered; 1735030480754475 and "
     .. "1724963337114767 are there from the start. Needs luasocket.")
   command:option("--port", "Where it listens, on 127.0.0.1; 0: any that is free."):argname "N"
-    :convert(whole):default "8080"
+    :convert(whole(65535)):default "8080"
   command:option("--life", "How tasks fare: success, short, done, failure, cancel, modal, stuck, …")
     :argname "NAME":default "success"
   command:option("--pace", "Seconds for each state of a task."):argname "S"
