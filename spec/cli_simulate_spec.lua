@@ -63,13 +63,14 @@ describe("mjtask simulate", function()
   it("serves on when its standard input ends, and says what it cannot do", function()
     local c <close>, url = simulate {}
     assert.equal(0, run(url, { "fetch", SKU }).code)
+    assert.equal("", c:err())
     local port = url:match "%d+$"
     for words, reason in pairs {
       [{ "--port", port }] = "address already in use",
       [{ "--port", "0", "--life", "eternal" }] = "no such life: eternal",
       [{ "--port", "0", "--dialect", "latin" }] = "no such dialect: latin",
       [{ "--port", "70000" }] = "is not a whole number up to 65535",
-      [{ "--pace", "-1" }] = "is not a number",
+      [{ "--pace=-1" }] = "is not a number",
     } do
       table.insert(words, 1, "simulate")
       local result = command.run(words)

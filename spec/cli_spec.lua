@@ -11,7 +11,7 @@ local program = require "support.program"
 local proxy = require "support.proxy"
 local shell = require "support.shell"
 
-local SKU, PAWMAAS = "1735030480754475", "1724963337114767"
+local SKU = "1735030480754475"
 local IMAGE = "https://i.example/x.png?ex=676bc867&hm=5f4dcc3b"
 
 describe("the command line", function()

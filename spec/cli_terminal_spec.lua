@@ -179,8 +179,7 @@ describe("on a terminal", function()
   end)
 
   it("the core knows its width, and that other streams have none", function()
-    local file <close> = assert(io.open("/dev/null"))
-    assert.is_nil(core.columns(64))
+    assert.is_nil(core.columns(64)) -- that nobody has open
     local result = command.run { "help" }
     for line in result.out:gmatch "[^\n]+" do assert(utf8.len(line) <= 80, line) end
     local bytes, code = command.on_terminal({ "help" }, 50, 20)
@@ -213,9 +212,8 @@ describe("on a terminal", function()
   }
 
   local function set_tricks()
-    p:set { submit = { status = 200, body =
-      '{"code":24,"description":"\\u001b[2J\\u202e","properties":{"bannedWord":"\\u001b]0;x\\u0007"}}'
-    } }
+    p:set { submit = { status = 200, body = '{"code":24,"description":"\\u001b[2J\\u202e",'
+      .. '"properties":{"bannedWord":"\\u001b]0;x\\u0007"}}' } }
     p:task("9", { life = "done", fields = {
       prompt = TRICKS, imageUrl = "https://x.example/" .. TRICKS, promptEn = TRICKS,
       buttons = { { label = TRICKS, customId = "MJ::" .. TRICKS, emoji = TRICKS } },
