@@ -381,6 +381,7 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
       result = run { "download", "1", "-o", folder, "--force", "--json" }
       assert.same({ id = "1", saved = { folder .. "/1.webp" } }, decoded(result.out))
       assert.equal("1.webp 2.png 3_1.jpg 3_2.gif ", list())
+      assert(os.execute("mkdir " .. folder .. "/mjtask"))
       result = run({ "download", "2" }, { directory = folder })
       assert.equal(1, result.code) -- here is where it was saved
       assert.matches("%./2%.png exists", result.err)

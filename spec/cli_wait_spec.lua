@@ -273,6 +273,19 @@ describe("mjtask wait", function()
       assert.equal(1, requests "/submit/")
     end)
 
+    it("knows a button by all its names", function()
+      p:task("1", { life = "done" })
+      p:set { submit = { delay = 0.1, life = "done" } }
+      local result = wait { "1", "--press", "U1", "--press", "u1 ", "--state", STATE, "-q" }
+      assert.equal(0, result.code, result.err)
+      local custom_id = "MJ::JOB::upsample::1::e1a4d7e8-8292-412c-aab0-fce932e90479"
+      for _, label in ipairs { "u1", custom_id } do
+        assert.equal(0, wait({ "1", "--press", label, "--state", STATE, "-q" }).code)
+      end
+      assert.equal(1, requests "/submit/")
+      assert.equal("", wait({ "--state", STATE, "-q" }).out)
+    end)
+
     it("makes a press again that was refused", function()
       p:task("1", { life = "done" })
       p:set { submit = { case = "queue_full" } }

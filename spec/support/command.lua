@@ -6,7 +6,6 @@
 --   c:interrupt(); c:result()
 
 local child = require "support.child"
-local process = require "support.process"
 local program = require "support.program"
 local shell = require "support.shell"
 
@@ -127,7 +126,8 @@ mt.__close = methods.close
 ---@return string? bytes
 ---@return integer|string code
 function command.on_terminal(words, columns, rows, options)
-  if not process.has "script" then return nil, "not run: script is not installed" end
+  local version = program.run "sh -c 'script --version'"
+  if not version:find "util%-linux" then return nil, "not run: there is no script of util-linux" end
   options = options or {}
   local inner = ("stty cols %d rows %d; exec %s"):format(columns, rows, line(words, options))
   local script = "script -qec " .. shell.quoted(inner) .. " /dev/null"

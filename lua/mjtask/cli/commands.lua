@@ -13,8 +13,14 @@ local show = require "mjtask.cli.show"
 local commands = {}
 
 -- An error where a result would be. Returns its code.
-local function complain(given, err, id)
-  if given.json then output.json(show.failure(err, id)) else output.say("%s", err) end
+local function complain(given, err, id, saved)
+  if given.json then
+    local record = show.failure(err, id)
+    record.saved = saved
+    output.json(record)
+  else
+    output.say("%s", err)
+  end
   return exits.of(err)
 end
 
@@ -91,7 +97,7 @@ function commands.download(given)
     elseif not failure then
       output.json { id = id, saved = saved }
     end
-    return failure and complain(given, failure, id) or exits.DONE
+    return failure and complain(given, failure, id, saved) or exits.DONE
   end)
 end
 

@@ -24,7 +24,8 @@ end
 ---@param quiet? boolean
 ---@return mjtask.cli.Display
 function display.new(quiet)
-  local drawn = not quiet and core.columns(STDERR) ~= nil and os.getenv "TERM" ~= "dumb"
+  local can_draw = is_set "TERM" and os.getenv "TERM" ~= "dumb"
+  local drawn = not quiet and can_draw and core.columns(STDERR) ~= nil
   local self = setmetatable({
     drawn = drawn, -- in place
     quiet = quiet or false,

@@ -59,7 +59,8 @@ end
 ---@param folder string
 ---@return string?
 function pictures.check(folder)
-  local file <close>, fault = core.file(folder .. "/mjtask", true)
+  local name = (".mjtask-%x"):format(math.random(0)) -- that nothing there has
+  local file <close>, fault = core.file(folder .. "/" .. name, true)
   return not file and ("%s: %s"):format(folder, fault) or nil
 end
 

@@ -2,6 +2,7 @@
 -- and what it is told; how servers answer is its own business.
 
 local connect = require "mjtask.cli.connect"
+local errors = require "mjtask.errors"
 local exits = require "mjtask.cli.exits"
 local output = require "mjtask.cli.output"
 
@@ -43,7 +44,7 @@ local function try(f, ...)
 end
 
 local function told(given, origin, key)
-  local file = given.key_file and given.key_file ~= "-" and given.key_file
+  local file = given.key_file and given.key_file ~= "-" and errors.visible(given.key_file)
   local auth = key and (file and ("export MJTASK_KEY=$(cat %s)"):format(file)
     or "export MJTASK_KEY=...  # the one that was given here") or "export MJTASK_AUTH=none"
   return ([[

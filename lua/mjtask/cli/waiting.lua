@@ -1,6 +1,7 @@
 -- Waits for tasks, presses their buttons, waits for what that makes, saves the pictures: all at
 -- once, by callbacks. Knows the library and the state; how it is shown is the display's.
 
+local buttons = require "mjtask.buttons"
 local core = require "mjtask.core"
 local display = require "mjtask.cli.display"
 local errors = require "mjtask.errors"
@@ -182,10 +183,30 @@ local function press_button(self, entry, task, press)
   end)
 end
 
+-- What tells whether two labels mean one button, as far as that can be known.
+local function key_of(task, press)
+  local button = buttons.find(task, press.button)
+  return button and buttons.custom_id(button) or press.button:lower()
+end
+
+-- Another of the task's presses that means the same button: "U1" and "u1" are one press.
+local function has_twin(entry, task, press)
+  local key = key_of(task, press)
+  for _, other in ipairs(entry.presses) do
+    if other ~= press and (other.ids or other.sent) and key_of(task, other) == key then
+      return true
+    end
+  end
+  return false
+end
+
 local function press_all(self, entry, task)
   for _, press in ipairs(entry.presses) do
     if press.ids then
       follow(self, press)
+    elseif not press.sent and has_twin(entry, task, press) then
+      press.over = true
+      if not has_to_press(entry) then conclude(self, entry, false) end
     elseif press.sent then
       fail(self, entry, errors.new("unknown_fate", "an earlier run sent this press, and never knew "
         .. "what became of it: see on the server, then remove it from the state",
