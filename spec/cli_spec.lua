@@ -99,6 +99,13 @@ describe("the command line", function()
     refuses(2, "the command line needs argparse: luarocks install argparse", result)
   end)
 
+  it("says in one line that a module cannot be loaded", function()
+    local result = command.run({ "fetch", "1" }, {
+      around = "LUA_INIT='package.preload[\"mjtask.core\"] = function() error \"no core\" end' %s",
+    })
+    refuses(1, "no core", result)
+  end)
+
   it("is nothing that the library loads", function()
     local output = child.run [[
       local mjtask = require "mjtask"

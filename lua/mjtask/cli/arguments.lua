@@ -283,15 +283,10 @@ local function refuse(parser, message)
     parser:_get_fullname())
 end
 
-local function load_argparse()
-  local ok, argparse = pcall(require, "argparse")
-  if ok then return argparse end
-  exits.stop(exits.USAGE, "the command line needs argparse: luarocks install argparse")
-end
-
 local function new_parser()
   local columns = math.max(NARROW, math.min(core.columns(1) or 80, WIDE))
-  local parser = load_argparse()("mjtask",
+  local argparse = exits.need("argparse", "the command line needs", "argparse", exits.USAGE)
+  local parser = argparse("mjtask",
     "The tasks of a Midjourney proxy: fetched, waited for, their buttons pressed, their pictures "
     .. "saved.")
   parser:command_target "command":require_command(true)

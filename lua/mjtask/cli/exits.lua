@@ -63,4 +63,16 @@ function exits.is_interrupt(value)
   return type(value) == "string" and value:find("interrupted!", 1, true) ~= nil
 end
 
+--- A module of another rock, or ends the program with what would bring it.
+---@param name string
+---@param purpose string what needs it
+---@param rock string
+---@param code? integer
+function exits.need(name, purpose, rock, code)
+  local ok, module = pcall(require, name)
+  if ok then return module end
+  if exits.is_interrupt(module) then error(module, 0) end
+  exits.stop(code or exits.FAILED, ("%s %s: luarocks install %s"):format(purpose, rock, rock))
+end
+
 return exits

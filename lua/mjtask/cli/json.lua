@@ -13,9 +13,7 @@ local encoder -- our own: options of the shared instance are anybody's
 
 local function get_encoder()
   if not encoder then
-    local ok, cjson = pcall(require, "cjson")
-    if not ok then exits.stop(exits.FAILED, "JSON needs lua-cjson: luarocks install lua-cjson") end
-    encoder = cjson.new()
+    encoder = exits.need("cjson", "JSON needs", "lua-cjson").new()
   end
   return encoder
 end

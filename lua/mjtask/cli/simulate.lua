@@ -26,11 +26,8 @@ local function find_server(here)
 end
 
 local function load_rooms(folder)
-  for _, rock in ipairs { { "socket", "luasocket" }, { "cjson", "lua-cjson" } } do
-    if not pcall(require, rock[1]) then
-      exits.stop(exits.FAILED, ("simulate needs %s: luarocks install %s"):format(rock[2], rock[2]))
-    end
-  end
+  exits.need("socket", "simulate needs", "luasocket")
+  exits.need("cjson", "simulate needs", "lua-cjson")
   package.path = folder .. "/?.lua;" .. package.path
   return require "support.serving", require "support.service", require "support.loop"
 end
