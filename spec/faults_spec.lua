@@ -2,6 +2,7 @@
 -- callbacks: what comes out, within which bounds, and that the client works afterwards. What is
 -- tried again and when is retry_spec's; most here is one try.
 
+local child = require "support.child"
 local client = require "mjtask.client"
 local clock = require "support.clock"
 local core = require "mjtask.core"
@@ -9,6 +10,7 @@ local errors = require "mjtask.errors"
 local faults = require "support.faults"
 local figure = require "support.figure"
 local mjtask = require "mjtask"
+local pictures = require "support.pictures"
 local proxy = require "support.proxy"
 local ways = require "support.ways"
 local fails_with = require "support.fails_with"
@@ -296,6 +298,21 @@ local function specs(way)
         assert.equal(OTHER, assert(fetch(OTHER)).id)
         assert.equal(SKU, assert(fetch(SKU)).id)
       end
+    end)
+
+    it("with an answer too much behind a picture give nobody's picture to another #H7", function()
+      local folder, remove = child.directory()
+      local function check(name)
+        local path = folder .. "/" .. name
+        assert.equal(path, way.call(mj, "download", p.url .. "/attachments/" .. name, path))
+        local file <close> = assert(io.open(path, "rb"))
+        assert(file:read "a" == pictures.of(name), "it is another picture: " .. name)
+      end
+      p:set { image = "extra_answer" }
+      check "1.png"
+      p:set { image = false }
+      for _, name in ipairs { "2.jpg", "3.png", "4.gif" } do check(name) end
+      remove()
     end)
 
     it("that broke off in a body poison nothing", function()

@@ -308,8 +308,12 @@ return math.max(self.call.schedule.now(), self.looked[place] + HINTED)]], [[
 return self.call.schedule.now()]])
 
 try("the last look", "lua/mjtask/poll.lua", "wait watch", [[
-if self.overtime[place] or due >= self.deadline[place] then return false end]], [[
+if self.overtime[place] or late < LATE then return false end]], [[
 if true then return false end]])
+
+try("a step that is a moment late", "lua/mjtask/poll.lua", "wait watch", [[
+if self.overtime[place] or late < LATE then return false end]], [[
+if self.overtime[place] or due >= self.deadline[place] then return false end]])
 
 -- src/static/open.c
 

@@ -288,6 +288,25 @@ describe("a pause", function()
     assert.equal(100, err.retry_after)
   end)
 
+  it("beyond the deadline ends a watch at once, however many requests it would take", function()
+    pause(100)
+    for _, count in ipairs { 1, 3, 250 } do -- a list has a hundred
+      local told = {}
+      mj:watch(timed.ids(count), { timeout = 50 }, function(id, _, err)
+        told[#told + 1] = id and err.kind or "end"
+      end)
+      timed.run(mj)
+      local expected = times("rate_limited", count)
+      expected[count + 1] = "end"
+      assert.same(expected, told)
+      for _, _, err in mj:watch(timed.ids(count), { timeout = 50 }) do
+        assert.equal("rate_limited", err.kind)
+      end
+    end
+    assert.equal(0, time.elapsed())
+    assert.equal(1, #p:log())
+  end)
+
   it("within the deadline is waited for, and a submit goes out once", function()
     pause(30)
     assert(mj:submit("imagine", { prompt = "a cat" }))

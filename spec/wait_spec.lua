@@ -363,13 +363,13 @@ describe("the time limit #L13", function()
     assert.equal("85%", err.task.progress)
   end)
 
-  -- A clock that oversleeps: the first sleep of `first` times, by 1000 s.
-  local function oversleeping(first, chance)
+  -- A clock that oversleeps: the first sleep of `first` times, by 1000 s, or so many.
+  local function oversleeping(first, chance, seconds)
     local own = clock.new(chance)
     local jump = own.jump
     own.jump = function(due)
       first = first - 1
-      jump(first >= 0 and due + 1000 or due)
+      jump(first >= 0 and due + (seconds or 1000) or due)
     end
     return own
   end
@@ -397,6 +397,16 @@ describe("the time limit #L13", function()
       assert.equal("62%", err.task.progress)
     end)
   end
+
+  it("that passed a moment before a late step leaves no further look", function()
+    for _, late in ipairs { 0.01, 0.9 } do
+      new(nil, oversleeping(1, nil, late))
+      p:task(ID, { life = { drawing(46), DONE } })
+      fails_with("timeout", mj:wait(ID, { timeout = 5.005 })) -- a look would have been due at 5
+      assert.equal(1, #looks)
+      assert.near(5 + late, time.elapsed(), 1e-6)
+    end
+  end)
 
   it("that passes again and again still ends it", function()
     new(nil, oversleeping(1000, 0))

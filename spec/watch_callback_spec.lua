@@ -194,6 +194,33 @@ describe("a task added to it", function()
     assert.same({ "1 success", "2 success", "end" }, notes)
   end)
 
+  it("is told before the end, if the client is closed in the same call", function()
+    local ids = tasks("done", "stuck")
+    local watcher
+    local notes, each = scribe(function(id)
+      if id ~= ids[1] then return end
+      watcher:add(ids[2])
+      mj:close()
+    end)
+    watcher = mj:watch({ ids[1] }, each)
+    timed.run(mj)
+    assert.same({ "1 success", "2 closed", "end closed" }, notes)
+  end)
+
+  it("is told before the end, if it ends during a blocking call in the same call", function()
+    local ids = tasks("done", "done", "short")
+    local watcher
+    local notes, each = scribe(function(id)
+      if id ~= ids[1] then return end
+      watcher:add(ids[2])
+      assert(mj:wait(ids[3]))
+      assert.is_true(watcher.state.operation.ended)
+    end)
+    watcher = mj:watch({ ids[1] }, each)
+    timed.run(mj)
+    assert.same({ "1 success", "2 success", "end" }, notes)
+  end)
+
   it("at the end, or later, is too late", function()
     local ids = tasks("done", "short")
     local watcher

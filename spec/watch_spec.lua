@@ -287,12 +287,12 @@ describe("a watch", function()
     assert(at[ids[2]] >= 0.35 and at[ids[2]] < 0.35 + SLACK, at[ids[2]])
   end)
 
-  -- A clock that oversleeps its first sleep by 1000 s.
-  local function oversleeping()
+  -- A clock that oversleeps its first sleep by 1000 s, or so many.
+  local function oversleeping(seconds)
     local own = require "support.clock".new()
     local jump, first = own.jump, true
     own.jump = function(due)
-      jump(first and due + 1000 or due)
+      jump(first and due + (seconds or 1000) or due)
       first = false
     end
     return own
@@ -307,6 +307,17 @@ describe("a watch", function()
       assert.same({ [ids[1]] = "success", [ids[2]] = "failed", [ids[3]] = "timeout" },
         watched(mj:watch(ids)))
       assert.equal(1005, time.elapsed()) -- and no more than that look
+    end
+  end)
+
+  it("owes none to what passed it a moment before a late step", function()
+    for _, plan in ipairs { "pass", { status = 404, body = "" } } do
+      p:set { list = plan }
+      local ids = tasks({ drawing(46), DONE }, { drawing(46), DONE })
+      new(nil, oversleeping(0.01))
+      assert.same({ [ids[1]] = "timeout", [ids[2]] = "timeout" },
+        watched(mj:watch(ids, { timeout = 5.005 }))) -- a look would have been due at 5
+      assert.near(5.01, time.elapsed(), 1e-6)
     end
   end)
 

@@ -188,6 +188,9 @@ static CURLcode apply_connection (CURL *easy, const Profile *profile,
   SET(CURLOPT_MAXLIFETIME_CONN, LIFE_MAX);
 #endif
   SET(CURLOPT_FRESH_CONNECT, (long)request->fresh);
+  /* An answer that nobody asked for would be the next one's: an API's says whose
+     it is, a picture does not. */
+  SET(CURLOPT_FORBID_REUSE, (long)profile->images);
   /* Wait to learn whether a connection under way can carry many requests. */
   SET(CURLOPT_PIPEWAIT, (long)(profile->secure && !request->fresh));
   SET(CURLOPT_OPENSOCKETFUNCTION, profile->open_socket);

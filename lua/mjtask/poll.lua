@@ -151,14 +151,15 @@ function book_methods:is_late(place)
   return not self.overtime[place] and self.call.schedule.now() >= self.deadline[place] + LATE
 end
 
---- Its deadline has passed. Returns true if a look was due before, but nobody stepped for a while:
---- it is owed, and a little time with it; false if the time is over.
+--- Its deadline has passed. Returns true if a look was due, by then at the latest, and nobody has
+--- stepped for a while: it is owed, and a little time with it. False if the time is over: a step
+--- that comes a moment late must not take that time.
 function book_methods:extend(place, due)
-  if self.overtime[place] or due >= self.deadline[place] and not self:is_late(place) then
-    return false
-  end
+  local now = self.call.schedule.now()
+  local late = now - math.min(due, self.deadline[place])
+  if self.overtime[place] or late < LATE then return false end
   self.overtime[place] = true
-  self.deadline[place] = self.call.schedule.now() + LAST_LOOK
+  self.deadline[place] = now + LAST_LOOK
   return true
 end
 

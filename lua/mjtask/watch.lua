@@ -43,6 +43,7 @@ local function reset(self)
   self.taken = {}
   self.alone = {} -- by place: not in a list, this time
   self.workers = 0
+  self.rests_until = math.huge -- a worker may be through before there was a rest
 end
 
 ---@param call mjtask.Call

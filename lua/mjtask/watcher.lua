@@ -40,10 +40,11 @@ local function tell(state, id, task, err)
   end
 end
 
--- All have ended. Unless a callback has just added one.
-local function tell_end(state)
+-- All have ended with the operation of that round. Unless a callback has added one since, with
+-- another: then the end comes after that, however soon it is over.
+local function tell_end(state, round)
   local operation = state.operation
-  if not operation.ended or state.over then return end
+  if round.operation ~= operation or state.over then return end
   local reason = state.left and "aborted" or state.cut and (operation.reason or "aborted")
   state.over = true
   return state.each(nil, nil, reason and calling.ended(reason, state.spare) or nil)
@@ -66,14 +67,19 @@ local function conclude(state, operation, value, reason)
   state.cut = not value
   for reader in next, state.readers do reader:rouse() end -- `pairs` would make a string
   if operation.failed or state.each and state.cut then state.closed = true end
-  if state.each then call.schedule:post(state.ending, operation) end
+  if state.each then
+    state.round.operation = operation
+    call.schedule:post(state.ending, operation)
+  end
 end
 
 local function launch(state)
   local call = state.call
   local schedule, listeners = call.schedule, call.client.listeners
   if state.each then -- made now: to tell the end must not fail when it is due
-    state.ending, state.spare = schedule:delivery(false, tell_end, state), calling.ended "aborted"
+    local round = { operation = false }
+    state.round, state.ending, state.spare =
+      round, schedule:delivery(false, tell_end, state, round), calling.ended "aborted"
   end
   schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
     state.operation, call.operation = operation, operation
@@ -97,7 +103,8 @@ function watcher.new(call, ids, fetch, each)
     ended = fifo.new(), nothing = fifo.new(), -- in place of the other, once it is closed
     readers = setmetatable({}, { __mode = "k" }), -- one that is cancelled does not come back
     operation = false, -- the last one
-    ending = false, spare = false, -- the delivery of its end, and the error to be told then
+    -- the delivery of its end, the operation that this is about, and the error to be told then
+    ending = false, round = false, spare = false,
     cut = false, -- it did not end of itself
     closed = false, -- nothing can be added
     left = false, -- by who called close
