@@ -7,7 +7,6 @@
 
 local heap = require "mjtask.heap"
 local line = require "mjtask.line"
-local straight = require "mjtask.straight"
 
 local schedule = {}
 
@@ -42,7 +41,7 @@ function schedule.new(setup)
     timers = heap.new(), -- of operations
     queue = line.new(), -- operations that wait for one of max_inflight places
     deliveries = line.new(), -- calls of user code, in the order things happened
-    seat = straight.new_seat(), -- false while it is taken
+    seat = false, -- see straight.lua
     nested = false, -- an operation or user code runs
     stepping = false, -- a step is under way: what calls meanwhile is a finalizer
     closed = false, -- the reason, once it is

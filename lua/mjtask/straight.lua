@@ -4,9 +4,11 @@
 
 local straight = {}
 
---- What waits in place of an operation.
-function straight.new_seat()
-  return { thread = false, transfer = false, woken = false, gift = false }
+-- What waits in place of an operation. It is used again and again.
+local function take_seat(schedule)
+  local seat = schedule.seat
+  schedule.seat = false
+  return seat or { thread = false, transfer = false, woken = false, gift = false }
 end
 
 local function wait(schedule, request, seat)
@@ -34,9 +36,8 @@ end
 ---@param request table
 ---@return userdata? transfer
 function straight.send(schedule, request)
-  local seat = schedule.seat
-  if not seat or schedule.jump or not schedule:is_free() then return nil end
-  schedule.seat = false
+  if schedule.jump or not schedule:is_free() then return nil end
+  local seat = take_seat(schedule)
   local ok, transfer = pcall(wait, schedule, request, seat)
   if seat.transfer then
     seat.transfer:cancel()
