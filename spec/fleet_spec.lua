@@ -35,7 +35,8 @@ describe("a fleet", function()
   after_each(function()
     for _, worker in ipairs(workers) do worker.program:stop() end
     workers = {}
-    r:stop()
+    if r then r:stop() end
+    r = nil
   end)
 
   local function environment(more)
@@ -44,9 +45,9 @@ describe("a fleet", function()
     return env
   end
 
-  local function has(what, about, seconds)
-    local seen = program.until_true(what, seconds or SECONDS)
-    assert(seen, type(about) == "function" and about() or about)
+  -- Waits until it is; else says what there is instead.
+  local function has(what, about)
+    if not program.until_true(what, SECONDS) then error(about(), 2) end
   end
 
   -- A worker that has said hello to Redis: { name, pid, program }.
