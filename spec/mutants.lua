@@ -376,6 +376,60 @@ try("the button that is meant", "lua/mjtask/buttons.lua", "buttons", [[
 if #pressable > 1 then]], [[
 if false then]])
 
+-- lua/mjtask/cli
+
+try("cli: a press is noted before it is sent", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+press.sent = true -- before it is: whatever happens now, it must not be sent again]], "")
+
+try("cli: a press that may have arrived", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+elseif err and (unsent[err.kind] or not uncertain[err.kind] and not self.given.modal) then]], [[
+else]])
+
+try("cli: a press with a window", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+not uncertain[err.kind] and not self.given.modal]], [[
+not uncertain[err.kind] ]])
+
+try("cli: what was pressed is known", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+    if press.ids then
+      follow(self, press)
+    elseif]], [[
+    if]])
+
+try("cli: the answer to a press on Ctrl-C", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+while self.pressing > 0 and core.now() < limit do]], [[
+while false do]])
+
+try("cli: a state has one owner", "src/host.c", "cli_wait", [[
+taken = fcntl(fd, F_SETLK, &lock) != 0;]], [[
+taken = 0;]])
+
+try("cli: the lock goes along", "lua/mjtask/cli/state.lua", "cli_wait", [[
+  if ok then ok, problem = core.lock(file, path) end]], "")
+
+try("cli: a broken state", "lua/mjtask/cli/state.lua", "cli_wait", [[
+if not is_list_of(value.tasks, is_entry) then]], [[
+if false then]])
+
+try("cli: fields on a terminal", "lua/mjtask/cli/output.lua", "cli_terminal", [[
+errors.visible(tostring(fields[at]))]], [[
+tostring(fields[at])]])
+
+try("cli: a status on a terminal", "lua/mjtask/cli/screen.lua", "cli_terminal", [[
+errors.visible(text):gsub]], [[
+text:gsub]])
+
+try("cli: JSON on a terminal", "lua/mjtask/cli/json.lua", "cli_terminal", [[
+return errors.visible((get_encoder().encode(value):gsub("\\/", "/")), escaped)]], [[
+return (get_encoder().encode(value):gsub("\\/", "/"))]])
+
+try("cli: a closed stream is held", "lua/mjtask/cli/output.lua", "cli", [[
+if code == EBADF then]], [[
+if false then]])
+
+try("cli: a picture of another kind", "lua/mjtask/cli/pictures.lua", "cli", [[
+local there = not given.force and taken(stem)]], [[
+local there = false]])
+
 -- memory that runs out
 
 try("memory: a URL's port", "src/url.c", "new@oom", [[

@@ -10,7 +10,8 @@
 
 #include "file.h"
 
-/* Adds call, decode, file, id, interrupted, now to the table on top. */
+/* Adds call, columns, decode, file, id, interrupted, lock, now, readable to the
+   table on top. */
 void host_open (lua_State *L);
 
 /* Has Ctrl-C armed the interpreter's hook? lua.c puts it on the main state,

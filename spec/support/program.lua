@@ -83,9 +83,9 @@ local function line(command, options)
     environment(options.env), command)
 end
 
--- The shell ends the program when its standard input ends: also when this process is killed. What
--- it has to say of who ended by a signal, nobody asked.
-local RUN = "(%s) >%s 2>&1 & child=$!; read -r line; exec 2>/dev/null; kill $child; wait $child"
+-- The shell ends the program when its standard input ends: also when this process is killed.
+local RUN = "(%s) >%s 2>&1 & child=$!; read -r line; kill $child 2>/dev/null; "
+  .. "wait $child 2>/dev/null"
 
 --- Starts it. Options: directory (where it runs; the checkout), env.
 ---@param command string
