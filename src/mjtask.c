@@ -190,7 +190,7 @@ static const struct {
   {"bearer", HEADERS_BEARER},
   {"raw", HEADERS_RAW},
   {"mj-api-secret", HEADERS_SECRET},
-  {"auto", HEADERS_RAW | HEADERS_SECRET}, /* one of them suits every server */
+  {"auto", HEADERS_RAW | HEADERS_SECRET}, /* not where only Bearer is taken */
   {"none", 0},
 };
 

@@ -16,7 +16,7 @@ local CLOSING, CLOSED = 0.8, 0.01 -- what is left of the gap by each good answer
 --- What all requests of one call have in common.
 ---@class mjtask.Call
 ---@field schedule mjtask.Schedule
----@field operation mjtask.Operation
+---@field operation mjtask.schedule.Operation
 ---@field client mjtask.Client
 ---@field settings table timeout, request_timeout, retries (further tries), max_body, trace …
 ---@field id? string

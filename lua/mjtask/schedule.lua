@@ -66,7 +66,7 @@ end
 
 -- ---- operations ---------------------------------------------------------------------------------
 
----@class mjtask.Operation
+---@class mjtask.schedule.Operation
 ---@field ended boolean
 local operation_methods = {}
 local operation_mt = { __name = "mjtask.operation", __index = operation_methods }
@@ -206,7 +206,7 @@ end
 --- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait. What it
 --- returns, two values at most, is its outcome. Raises if there is no memory to start one; what
 --- fails later is told by its end.
----@return mjtask.Operation
+---@return mjtask.schedule.Operation
 function methods:spawn(body, ...)
   deepen(ENDING)
   return launch(self, false, false, body, ...)
@@ -214,14 +214,14 @@ end
 
 --- The same; `conclude(operation, ...)` is called once, when it has ended, with its outcome. It
 --- must not wait, nor run user code, nor fail.
----@return mjtask.Operation
+---@return mjtask.schedule.Operation
 function methods:spawn_with(conclude, body, ...)
   deepen(ENDING)
   return launch(self, false, conclude, body, ...)
 end
 
 --- Inside an operation: starts another that ends with it, and rouses it when it ends itself.
----@return mjtask.Operation
+---@return mjtask.schedule.Operation
 function operation_methods:branch(body, ...)
   deepen(ENDING) -- on this coroutine's own stack
   self.branches = self.branches or {}
@@ -506,7 +506,7 @@ end
 --- Moves everything on that can be moved, waiting at most `seconds` for it (nil: until something
 --- happens). Runs no user code. Returns whether it ended early, perhaps by a signal.
 ---@param seconds? number
----@param awaited? mjtask.Operation its end is something, whoever brought it about
+---@param awaited? mjtask.schedule.Operation its end is something, whoever brought it about
 ---@return boolean
 function methods:step(seconds, awaited)
   if self.closed then return false end
@@ -572,7 +572,7 @@ end
 --- Blocks until the operation has ended, and returns what it returned. Left by an error (a
 --- callback's, Ctrl-C) it leaves nothing behind; not by a <close>, which does not run in a
 --- coroutine that dies.
----@param operation mjtask.Operation
+---@param operation mjtask.schedule.Operation
 function methods:await(operation)
   local outer = self.nested
   local ok, problem = pcall(drive, self, operation)

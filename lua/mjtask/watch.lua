@@ -371,7 +371,7 @@ function most_workers(self)
 end
 
 --- Looks at them until all have ended: the body of an operation.
----@param operation mjtask.Operation
+---@param operation mjtask.schedule.Operation
 function methods:run(operation)
   self.operation, self.workers = operation, 0
   while self.open > 0 do
