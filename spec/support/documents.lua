@@ -43,15 +43,27 @@ local function without_code(text)
   return (("\n" .. text):gsub("\n```.-\n```", "\n"))
 end
 
---- The rows of the table below this heading row, as lists of trimmed cells.
+--- What stands between blank lines, without the blocks of code.
 ---@param text string
----@param first string the heading row's first cells: "| kind | when |"
-function documents.rows(text, first)
-  local _, at = text:find("\n" .. first, 1, true)
-  local body = assert(at and text:match("^[^\n]*\n|[-|]+|\n(.-\n)\n", at + 1)
-    or at and text:match("^[^\n]*\n|[-|]+|\n(.-\n)$", at + 1), first)
+---@return string[]
+function documents.paragraphs(text)
+  local paragraphs = {}
+  for paragraph in (without_code(text) .. "\n\n"):gmatch "(.-)\n\n+" do
+    paragraph = paragraph:match "^\n*(.*)$"
+    if paragraph ~= "" then paragraphs[#paragraphs + 1] = paragraph end
+  end
+  return paragraphs
+end
+
+--- The rows of a paragraph that is a table, the heading row first, as lists of trimmed cells; nil
+--- if it is none.
+---@param paragraph string
+---@return string[][]?
+function documents.table(paragraph)
+  local heading, body = (paragraph .. "\n"):match "^(|[^\n]*\n)|[-|]+|\n(.*)$"
+  if not heading then return nil end
   local rows = {}
-  for line in body:gmatch "|([^\n]*)|\n" do
+  for line in (heading .. body):gmatch "|([^\n]*)|\n" do
     local row = {}
     for cell in line:gsub("\\|", "\1"):gmatch "[^|]+" do
       row[#row + 1] = cell:gsub("\1", "|"):match "^%s*(.-)%s*$"
@@ -61,10 +73,26 @@ function documents.rows(text, first)
   return rows
 end
 
---- The pieces of code within lines, as keys.
+--- The rows of the table below this heading row, as lists of trimmed cells.
+---@param text string
+---@param first string the heading row's first cells: "| kind | when |"
+function documents.rows(text, first)
+  for _, paragraph in ipairs(documents.paragraphs(text)) do
+    if paragraph:sub(1, #first) == first then
+      local rows = assert(documents.table(paragraph), first)
+      table.remove(rows, 1)
+      return rows
+    end
+  end
+  error(first)
+end
+
+--- The pieces of code within the text, as keys; a line break in one is a space.
 function documents.words(text)
   local words = {}
-  for word in without_code(text):gmatch "`([^`\n]+)`" do words[word] = true end
+  for _, paragraph in ipairs(documents.paragraphs(text)) do
+    for word in paragraph:gmatch "`([^`]+)`" do words[word:gsub("\n", " ")] = true end
+  end
   return words
 end
 
@@ -74,10 +102,31 @@ local function anchor_of(heading)
   return (text:gsub("[^%w _\x80-\xFF-]", ""):gsub(" ", "-"))
 end
 
---- The anchors of the headings, as keys.
+--- The headings and what stands below each, up to the next: { level, heading, text }. What stands
+--- above the first is in none.
+---@param text string
+---@return table[]
+function documents.sections(text)
+  local sections, is_code = {}, false
+  for line in (text .. "\n"):gmatch "([^\n]*)\n" do
+    if line:find "^```" then is_code = not is_code end
+    local marks, heading = line:match "^(#+) (.+)$"
+    if marks and not is_code then
+      sections[#sections + 1] = { level = #marks, heading = heading, lines = {} }
+    elseif #sections > 0 then
+      table.insert(sections[#sections].lines, line)
+    end
+  end
+  for _, section in ipairs(sections) do section.text = table.concat(section.lines, "\n") end
+  return sections
+end
+
+--- The anchors of the headings, each with its heading's number.
 function documents.anchors(text)
   local anchors = {}
-  for heading in without_code(text):gmatch "\n#+ ([^\n]+)" do anchors[anchor_of(heading)] = true end
+  for number, section in ipairs(documents.sections(text)) do
+    anchors[anchor_of(section.heading)] = number
+  end
   return anchors
 end
 
