@@ -101,7 +101,7 @@ try("~/.netrc", "src/transfer.c", "client", [[
 SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);]], [[
 SET(CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);]])
 
-try("gzip, and nothing else", "src/transfer.c", "faults engine fetch", [[
+try("gzip, and nothing else", "src/transfer.c", "sizes client", [[
 SET(CURLOPT_ACCEPT_ENCODING, "gzip");]], [[
 SET(CURLOPT_ACCEPT_ENCODING, "");]])
 
@@ -237,7 +237,7 @@ try("the parent's file", "src/file.c", "host download", [[
 if (file->temporary != NULL && file->owner == getpid())]], [[
 if (file->temporary != NULL)]])
 
-try("what could not be written", "src/file.c", "download", [[
+try("what could not be written", "src/file.c", "disk", [[
 if (written < 0 && errno != EINTR) file->failure = errno;]], [[
 if (written < 0 && errno != EINTR) return 0;]])
 
