@@ -101,6 +101,7 @@ local function run()
     samples[n] = gauge.read()
     samples[n].count = fetched
     report.sample(n, samples[n], now() - started)
+    if verdict:is_enough() then break end
   end
   return samples
 end
