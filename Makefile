@@ -7,6 +7,7 @@ PREFIX      ?= /usr/local
 INST_LUADIR ?= $(PREFIX)/share/lua/5.4
 INST_LIBDIR ?= $(PREFIX)/lib/lua/5.4
 INST_BINDIR ?= $(PREFIX)/bin
+INST_DATADIR ?= $(PREFIX)/share/mjtask
 OBJCOPY     ?= objcopy
 
 # $(call once,NAME,COMMAND): the command's output, kept from its first use on.
@@ -50,6 +51,7 @@ ARCHIVE   := $(BUILD)/static/libmjtask.a
 OBJECTS   := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/*.c))
 EMBEDDED  := $(BUILD)/obj/static/open.o $(BUILD)/static/sources.o
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
+LIBRARY   := $(filter-out lua/mjtask/cli/%,$(LUA_FILES))
 ALL_LUA    = $(shell find $(wildcard lua src spec examples bench library fuzz) -name '*.lua') \
              $(wildcard bin/mjtask .busted .luacheckrc)
 ALL_C      = $(wildcard src/*.c src/*/*.c spec/c/*.c examples/*/*.c bench/c/*.c fuzz/*.c)
@@ -92,9 +94,9 @@ $(ARCHIVE): $(OBJECTS) $(EMBEDDED)
 	$(Q)$(LOCALIZE) $(@D)/mjtask.o
 	$(Q)rm -f $@ && $(AR) rcs $@ $(@D)/mjtask.o
 
-$(BUILD)/static/sources.c: src/static/embed.lua $(LUA_FILES) $(BUILD)/static/files
+$(BUILD)/static/sources.c: src/static/embed.lua $(LIBRARY) $(BUILD)/static/files
 	@echo 'LUA $@'
-	$(Q)$(LUA) src/static/embed.lua $(LUA_FILES) > $@
+	$(Q)$(LUA) src/static/embed.lua $(LIBRARY) > $@
 
 $(BUILD)/static/sources.o: $(BUILD)/static/sources.c $(BUILD)/flags
 	@echo 'CC $<'
@@ -103,7 +105,7 @@ $(BUILD)/static/sources.o: $(BUILD)/static/sources.c $(BUILD)/flags
 # Written anew when a Lua file comes or goes.
 $(BUILD)/static/files: force
 	@mkdir -p $(@D)
-	@echo '$(LUA_FILES)' | cmp -s - $@ || echo '$(LUA_FILES)' > $@
+	@echo '$(LIBRARY)' | cmp -s - $@ || echo '$(LIBRARY)' > $@
 
 
 fail    = { echo "mjtask: $(1) (or run: make deps)" >&2; exit 1; }
@@ -142,8 +144,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
 
 # Debian's names. Another flavour of libcurl's headers is as good.
-PACKAGES      = make gcc libc6-dev pkg-config liblua5.4-dev lua5.4 ca-certificates lua-cjson lua-busted lua-socket \
-                lua-sec $(shell $(PKG_CONFIG) --exists libcurl 2>/dev/null || echo libcurl4-openssl-dev)
+PACKAGES      = make gcc libc6-dev pkg-config liblua5.4-dev lua5.4 ca-certificates lua-cjson lua-argparse \
+                lua-busted lua-socket lua-sec $(shell $(PKG_CONFIG) --exists libcurl 2>/dev/null || echo libcurl4-openssl-dev)
 LINT_PACKAGES = lua-check clang-format clang-tidy cppcheck
 
 LINT_TOOLS    = luacheck clang-format clang-tidy cppcheck
@@ -169,7 +171,7 @@ bench-deps: ## install what bench compares with (apt-get; what is missing is lef
 	  else echo "bench-deps: no apt-get here; Debian's names are$$missing" >&2; exit 1; fi
 
 have: headers
-	@$(LUA) -e 'require "cjson"; require "socket"; require "ssl"; require "busted"'
+	@$(LUA) -e 'require "cjson"; require "argparse"; require "socket"; require "ssl"; require "busted"'
 
 define apt
   sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
@@ -188,7 +190,7 @@ define elsewhere
     rocks="$$rocks --lua-dir=$$(brew --prefix lua@5.4)"; \
   else system='your package manager, for what Debian calls $(PACKAGES)'; fi >/dev/null; \
   printf 'deps: no apt-get here, please run\n  %s\n' "$$system" >&2; \
-  for rock in lua-cjson luasocket luasec busted; do echo "  $$rocks install $$rock" >&2; done; exit 1
+  for rock in lua-cjson argparse luasocket luasec busted; do echo "  $$rocks install $$rock" >&2; done; exit 1
 endef
 
 # $(call paths,BUILD): where Lua finds the checkout, with that build
@@ -229,6 +231,26 @@ asan: ## run the specs under the address, leak and undefined behaviour sanitizer
 stress: all ## run the specs while the collector works all the time, in both its modes
 	@$(call suite,$(BUILD),MJTASK_GC=incremental)
 	@$(call suite,$(BUILD),MJTASK_GC=generational)
+
+# The specs of what C and Lua share: who owns what, who holds whom.
+BORDER = $(patsubst %,spec/%_spec.lua,engine schedule async async_end async_gc loop pollfd watch watch_loop \
+         watch_callback hint fetch fetch_many wait download submit press client)
+
+valgrind: ARGS = $(BORDER)
+valgrind: all ## run the specs of what C and Lua share under memcheck (ARGS="spec/x_spec.lua": others)
+	@command -v valgrind >/dev/null || { echo 'not run: valgrind is not installed' >&2; exit 1; }
+	@$(call suite,$(BUILD),valgrind -q --error-exitcode=1 --leak-check=full --show-leak-kinds=definite \
+	  --errors-for-leak-kinds=definite)
+
+COVERED = CC=gcc BUILD=build/coverage CFLAGS='-O0 -g --coverage -DNDEBUG'
+
+coverage: ## which lines of src/ (specs, and make oom) and of lua/ (specs) are never run?
+	@command -v gcovr >/dev/null || { echo 'not run: gcovr is not installed' >&2; exit 1; }
+	@$(MAKE) all static build/coverage/oom $(COVERED)
+	@find build/coverage -name '*.gcda' -delete
+	@$(call paths,build/coverage) $(LUA) spec/coverage.lua --cpath='$(CURDIR)/build/coverage/lib/?.so' $(ARGS)
+	@$(call paths,build/coverage) build/coverage/oom spec/c/oom.lua $(LUA) > build/coverage/oom.log
+	@gcovr --object-directory build/coverage -r . -f src/ --exclude-unreachable-branches
 
 hosts: all ## run examples/darktable inside darktable-cli, which is too large for the specs
 	@$(call paths,$(BUILD)) $(LUA) spec/support/darktable.lua
@@ -337,15 +359,16 @@ instructions: all ## count instructions and system calls of a fetch, against ben
 
 rock: ## install the rock into a scratch tree, and require it from there
 	@rm -rf build/rock && mkdir -p build/rock/checkout
-	@cp -R src lua $(wildcard bin) *.rockspec build/rock/checkout
-	@if $(LUA) -e 'require "cjson"' 2>/dev/null; \
-	  then echo 'rocks_provided = { ["lua-cjson"] = "2.1.0-1" }'; fi > build/rock/config.lua
+	@cp -R src lua bin spec *.rockspec build/rock/checkout
+	@if $(LUA) -e 'require "cjson"; require "argparse"' 2>/dev/null; \
+	  then echo 'rocks_provided = { ["lua-cjson"] = "2.1.0-1", argparse = "0.7.1-1" }'; fi > build/rock/config.lua
 	@cd build/rock/checkout && export LUAROCKS_CONFIG='$(CURDIR)/build/rock/config.lua' && \
 	  luarocks --lua-version 5.4 lint mjtask-scm-1.rockspec && \
 	  luarocks --lua-version 5.4 make --tree '$(CURDIR)/build/rock/tree' mjtask-scm-1.rockspec
 	@cd build/rock/tree && \
 	  LUA_PATH="$$PWD/share/lua/5.4/?.lua;$$PWD/share/lua/5.4/?/init.lua;;" LUA_CPATH="$$PWD/lib/lua/5.4/?.so;;" \
 	  $(LUA) -e 'assert(require "mjtask"._VERSION == "scm"); print "rock: installed and required"'
+	@[ "$$(cd / && '$(CURDIR)/build/rock/tree/bin/mjtask' --version)" = 'mjtask scm' ]
 
 # $(call lint,TOOL,COMMAND): silent when clean; a missing tool is a failure too
 lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
@@ -386,22 +409,29 @@ lint-c:
 	  $(TIDY) $$file -- -std=c99 $(LUA_CFLAGS) $(CURL_CFLAGS) $(CPPFLAGS) || exit; done)
 
 
-install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR)
+# What `mjtask simulate` runs: the server of our specs, and no more of them.
+SIMULATOR = $(wildcard spec/fixtures/*.json) $(patsubst %,spec/support/%.lua,auth connection control dialects faults \
+            forwarder gzip images json literal lives loop pictures relay results service serving submits tasks)
+
+install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR, INST_DATADIR)
 	@for file in $(LUA_FILES:lua/%=%); do \
 	  install -d '$(DESTDIR)$(INST_LUADIR)'/$${file%/*} && \
 	  install -m 644 lua/$$file '$(DESTDIR)$(INST_LUADIR)'/$$file || exit; done
-	@install -d '$(DESTDIR)$(INST_LIBDIR)/mjtask'
+	@install -d '$(DESTDIR)$(INST_LIBDIR)/mjtask' '$(DESTDIR)$(INST_BINDIR)'
 	@install -m 755 $(CORE) '$(DESTDIR)$(INST_LIBDIR)/mjtask/core.so'
-	@if [ -e bin/mjtask ]; then install -d '$(DESTDIR)$(INST_BINDIR)' && \
-	  install -m 755 bin/mjtask '$(DESTDIR)$(INST_BINDIR)/mjtask'; fi
+	@sed '1s|lua5\.4|$(notdir $(LUA))|' bin/mjtask > $(BUILD)/mjtask
+	@install -m 755 $(BUILD)/mjtask '$(DESTDIR)$(INST_BINDIR)/mjtask'
+	@for file in $(SIMULATOR:spec/%=%); do \
+	  install -d '$(DESTDIR)$(INST_DATADIR)'/$${file%/*} && \
+	  install -m 644 spec/$$file '$(DESTDIR)$(INST_DATADIR)'/$$file || exit; done
 
 uninstall: ## remove what install put there
-	@rm -rf '$(DESTDIR)$(INST_LUADIR)/mjtask' '$(DESTDIR)$(INST_LIBDIR)/mjtask'
+	@rm -rf '$(DESTDIR)$(INST_LUADIR)/mjtask' '$(DESTDIR)$(INST_LIBDIR)/mjtask' '$(DESTDIR)$(INST_DATADIR)'
 	@rm -f '$(DESTDIR)$(INST_BINDIR)/mjtask'
 
 clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
 .PHONY: all static programs portable headers help deps deps-lint bench-deps have env demo test repeat asan stress \
-        hosts noepoll oom fuzz differential mutants soak tsan bench bench-quick bench-check instructions rock check lint \
-        lint-lua lint-c fuzz-objects oom-objects install uninstall clean force
+        hosts noepoll valgrind coverage oom fuzz differential mutants soak tsan bench bench-quick bench-check \
+        instructions rock check lint lint-lua lint-c fuzz-objects oom-objects install uninstall clean force

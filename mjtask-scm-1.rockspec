@@ -21,6 +21,7 @@ supported_platforms = { "unix" }
 dependencies = {
   "lua >= 5.4, < 5.5",
   "lua-cjson >= 2.1.0",
+  "argparse >= 0.7",
 }
 
 -- No header is named: LuaRocks does not look where Debian and Ubuntu keep it,
@@ -38,6 +39,22 @@ build = {
     ["mjtask.body"] = "lua/mjtask/body.lua",
     ["mjtask.buttons"] = "lua/mjtask/buttons.lua",
     ["mjtask.calling"] = "lua/mjtask/calling.lua",
+    ["mjtask.cli"] = "lua/mjtask/cli/init.lua",
+    ["mjtask.cli.arguments"] = "lua/mjtask/cli/arguments.lua",
+    ["mjtask.cli.commands"] = "lua/mjtask/cli/commands.lua",
+    ["mjtask.cli.connect"] = "lua/mjtask/cli/connect.lua",
+    ["mjtask.cli.display"] = "lua/mjtask/cli/display.lua",
+    ["mjtask.cli.exits"] = "lua/mjtask/cli/exits.lua",
+    ["mjtask.cli.ids"] = "lua/mjtask/cli/ids.lua",
+    ["mjtask.cli.jobs"] = "lua/mjtask/cli/jobs.lua",
+    ["mjtask.cli.json"] = "lua/mjtask/cli/json.lua",
+    ["mjtask.cli.output"] = "lua/mjtask/cli/output.lua",
+    ["mjtask.cli.pictures"] = "lua/mjtask/cli/pictures.lua",
+    ["mjtask.cli.screen"] = "lua/mjtask/cli/screen.lua",
+    ["mjtask.cli.show"] = "lua/mjtask/cli/show.lua",
+    ["mjtask.cli.simulate"] = "lua/mjtask/cli/simulate.lua",
+    ["mjtask.cli.state"] = "lua/mjtask/cli/state.lua",
+    ["mjtask.cli.waiting"] = "lua/mjtask/cli/waiting.lua",
     ["mjtask.client"] = "lua/mjtask/client.lua",
     ["mjtask.download"] = "lua/mjtask/download.lua",
     ["mjtask.errors"] = "lua/mjtask/errors.lua",
@@ -53,6 +70,7 @@ build = {
     ["mjtask.providers"] = "lua/mjtask/providers.lua",
     ["mjtask.retry"] = "lua/mjtask/retry.lua",
     ["mjtask.schedule"] = "lua/mjtask/schedule.lua",
+    ["mjtask.straight"] = "lua/mjtask/straight.lua",
     ["mjtask.task"] = "lua/mjtask/task.lua",
     ["mjtask.watch"] = "lua/mjtask/watch.lua",
     ["mjtask.watcher"] = "lua/mjtask/watcher.lua",
@@ -74,6 +92,11 @@ build = {
       libdirs = { "$(CURL_LIBDIR)" },
     },
   },
+  install = {
+    bin = { "bin/mjtask" },
+  },
+  -- For `mjtask simulate`: the server of our specs.
+  copy_directories = { "spec/fixtures", "spec/support" },
 }
 
 test = {

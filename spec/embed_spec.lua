@@ -105,14 +105,14 @@ describe("libmjtask.a", function()
     assert.same({ "luaopen_mjtask", "luaopen_mjtask_core" }, names)
   end)
 
-  it("holds every Lua file, under the name that require knows", function()
+  it("holds every Lua file of the library, under the name that require knows", function()
     if not host then return pending(no_host) end
     local output, status = run [[
       for name in pairs(package.preload) do print(name) end
     ]]
     assert.equal(0, status, output)
     local expected = { "mjtask.core" }
-    for _, file in ipairs(lines_of "find lua -name '*.lua'") do
+    for _, file in ipairs(lines_of "find lua -name '*.lua' ! -path 'lua/mjtask/cli/*'") do
       local name = file:gsub("^lua/", ""):gsub("%.lua$", ""):gsub("/init$", ""):gsub("/", ".")
       expected[#expected + 1] = name
     end

@@ -12,7 +12,6 @@ local figure = require "support.figure"
 local mjtask = require "mjtask"
 local pictures = require "support.pictures"
 local proxy = require "support.proxy"
-local socket = require "socket"
 local ways = require "support.ways"
 local fails_with = require "support.fails_with"
 
@@ -311,7 +310,6 @@ local function specs(way)
       end
       p:set { image = "extra_answer" }
       check "1.png"
-      socket.sleep(0.05) -- what comes later than the next request, nobody can tell from its answer
       p:set { image = false }
       for _, name in ipairs { "2.jpg", "3.png", "4.gif" } do check(name) end
       remove()

@@ -594,6 +594,7 @@ describe("decode", function()
 
   local function fails(kind, json, options)
     local err = fails_with(kind, mjtask.decode(json, options))
+    assert.is_nil(err.status) -- nobody spoke HTTP
     assert.is_nil(tostring(err):find("%c"), tostring(err))
     return err
   end

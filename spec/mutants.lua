@@ -254,7 +254,7 @@ request.timeout = math.min(limit, deadline - owner.now())]], [[
 request.timeout = limit]])
 
 try("max_inflight", "lua/mjtask/schedule.lua", "schedule", [[
-if owner.inflight < owner.max_inflight and not owner.queue.first then return true end]], [[
+if owner.inflight < owner.max_inflight and owner.queue:is_empty() then return true end]], [[
 if true then return true end]])
 
 try("an error kept for later", "lua/mjtask/schedule.lua", "schedule async", [[
@@ -262,7 +262,7 @@ failed, problem = true, err]], [[
 error(err, 0)]])
 
 try("nobody's deliveries", "lua/mjtask/schedule.lua", "schedule async", [[
-while delivery and delivery[1] and delivery[1].abandoned do delivery = queue:pop() end]], [[
+while delivery and delivery.owner and delivery.owner.abandoned do delivery = queue:pop() end]], [[
 ]])
 
 -- lua/mjtask/retry.lua
@@ -288,16 +288,36 @@ return asked <= OBEYED and asked or nil]], [[
 return asked]])
 
 try("a 429 for all", "lua/mjtask/retry.lua", "retry", [[
-local turn = math.max(pace.paused_until, pace.next_turn)]], [[
-local turn = pace.next_turn - pace.next_turn]])
+return math.max(pace.paused_until, pace.next_turn)]], [[
+return -math.huge]])
+
+-- lua/mjtask/straight.lua
+
+try("a straight call in the way of others", "lua/mjtask/straight.lua", "schedule fetch async", [[
+if schedule.jump or not schedule:is_free() then return nil end]], [[
+if schedule.jump then return nil end]])
+
+try("a straight call that is left", "lua/mjtask/straight.lua", "schedule network", [[
+    seat.transfer:cancel()
+    seat.transfer, schedule.inflight = false, schedule.inflight - 1]], "")
+
+try("a straight call whose client is closed", "lua/mjtask/straight.lua", "schedule", [[
+if not ok and not schedule.closed then]], [[
+if not ok then]])
+
+try("a straight call and a pause", "lua/mjtask/retry.lua", "retry pace", [[
+or turn_of(pace) > call.started or first_of(pace.line) then]], [[
+then]])
+
+try("a straight call and its trace", "lua/mjtask/retry.lua", "fetch retry client", [[
+if settings.trace or client.loop]], [[
+if client.loop]])
 
 -- lua/mjtask/poll.lua
 
 try("five failed looks", "lua/mjtask/poll.lua", "wait", [[
-local over = not err.retryable or failures >= FAILURES
-]], [[
-local over = not err.retryable
-]])
+local over = not err.retryable or failures >= FAILURES or]], [[
+local over = not err.retryable or]])
 
 try("what is news", "lua/mjtask/poll.lua", "wait", [[
 local status, progress = plain(rawget(task, "status")), plain(rawget(task, "progress"))]], [[
@@ -343,8 +363,10 @@ if false then]])
 -- lua/mjtask/watch.lua
 
 try("a list's dropped ids", "lua/mjtask/watch.lua", "watch", [[
-if task then judge(self, place, task, nil, chance) else look_again(self, place, true) end]], [[
-judge(self, place, task or {}, nil, chance)]])
+    if task then
+      judge(self, place, task, nil, chance)]], [[
+    if task or found then
+      judge(self, place, task or {}, nil, chance)]])
 
 try("a place that is not free yet", "lua/mjtask/watch.lua", "watch", [[
 if not self.taken[place] then free(self, place) end]], [[
@@ -375,6 +397,60 @@ local after = code and utf8.offset(text, 2, at) or at + 1]])
 try("the button that is meant", "lua/mjtask/buttons.lua", "buttons", [[
 if #pressable > 1 then]], [[
 if false then]])
+
+-- lua/mjtask/cli
+
+try("cli: a press is noted before it is sent", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+press.sent = true -- before it is: whatever happens now, it must not be sent again]], "")
+
+try("cli: a press that may have arrived", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+elseif err and (unsent[err.kind] or not uncertain[err.kind] and not self.given.modal) then]], [[
+else]])
+
+try("cli: a press with a window", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+not uncertain[err.kind] and not self.given.modal]], [[
+not uncertain[err.kind] ]])
+
+try("cli: what was pressed is known", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+    if press.ids then
+      follow(self, press)
+    elseif]], [[
+    if]])
+
+try("cli: the answer to a press on Ctrl-C", "lua/mjtask/cli/waiting.lua", "cli_wait", [[
+while self.pressing > 0 and core.now() < limit do]], [[
+while false do]])
+
+try("cli: a state has one owner", "src/host.c", "cli_wait", [[
+taken = fcntl(fd, F_SETLK, &lock) != 0;]], [[
+taken = 0;]])
+
+try("cli: the lock goes along", "lua/mjtask/cli/state.lua", "cli_wait", [[
+  if ok then ok, problem = core.lock(file, path) end]], "")
+
+try("cli: a broken state", "lua/mjtask/cli/state.lua", "cli_wait", [[
+if not is_list_of(value.tasks, is_entry) then]], [[
+if false then]])
+
+try("cli: fields on a terminal", "lua/mjtask/cli/output.lua", "cli_terminal", [[
+errors.visible(tostring(fields[at]))]], [[
+tostring(fields[at])]])
+
+try("cli: a status on a terminal", "lua/mjtask/cli/screen.lua", "cli_terminal", [[
+errors.visible(text):gsub]], [[
+text:gsub]])
+
+try("cli: JSON on a terminal", "lua/mjtask/cli/json.lua", "cli_terminal", [[
+return errors.visible((get_encoder().encode(value):gsub("\\/", "/")), escaped)]], [[
+return (get_encoder().encode(value):gsub("\\/", "/"))]])
+
+try("cli: a closed stream is held", "lua/mjtask/cli/output.lua", "cli", [[
+if code == EBADF then]], [[
+if false then]])
+
+try("cli: a picture of another kind", "lua/mjtask/cli/pictures.lua", "cli", [[
+local there = not given.force and taken(stem)]], [[
+local there = false]])
 
 -- memory that runs out
 
@@ -420,14 +496,19 @@ try("memory: the stack of a step", "lua/mjtask/schedule.lua", "fetch-callback@oo
   local outer, inside]])
 
 try("memory: the stack of a start", "lua/mjtask/schedule.lua", "fetch@oom fetch-callback@oom", [[
-  deepen(STEPPING)
+  deepen(ENDING)
   return launch(self, false, conclude, body, ...)]], [[
   return launch(self, false, conclude, body, ...)]])
 
+try("memory: the stack of a branch", "lua/mjtask/schedule.lua", "fetch-many@oom", [[
+  deepen(ENDING) -- on this coroutine's own stack]], "")
+
+try("memory: the stack of a watch", "lua/mjtask/watcher.lua", "watch@oom watch-single@oom", [[
+  schedule:brace(true)
+]], "")
+
 try("memory: the stack of an end", "lua/mjtask/schedule.lua", "close@oom cancel-callback@oom", [[
-function methods:brace() -- luacheck: no self
-  deepen(ENDING)]], [[
-function methods:brace() -- luacheck: no self]])
+  deepen(all and STEPPING or ENDING)]], "")
 
 try("memory: the stack of a callback", "lua/mjtask/schedule.lua", "close@oom", [[
 local ok, err = pcall(deepen, ENDING)]], [[
@@ -457,7 +538,7 @@ try("memory: a watcher nobody got", "lua/mjtask/watcher.lua", "watch@oom", [[
   return setmetatable({ state = state }, mt)]])
 
 try("memory: a task half added", "lua/mjtask/watch.lua", "watch-add@oom", [[
-self.places[id], self.ids[place] = nil, before]], [[
+self.places[id], self.ids[place], self.taken[place] = nil, before, nil]], [[
 local _ = before]])
 
 try("memory: a loop that is left", "lua/mjtask/client.lua", "new-in-loop@oom", [[

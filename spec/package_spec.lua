@@ -34,6 +34,14 @@ describe("the rockspec", function ()
     assert.same(sorted(output "ls src/*.c"), sorted(modules["mjtask.core"].sources))
   end)
 
+  it("installs the command line, and the folders of the simulator", function ()
+    assert.same({ "bin/mjtask" }, rock.build.install.bin)
+    assert.same({ "spec/fixtures", "spec/support" }, rock.build.copy_directories)
+    for _, name in ipairs { "fixtures/sku.json", "support/serving.lua" } do
+      io.open("spec/" .. name):close()
+    end
+  end)
+
   it("has the version that the module tells", function ()
     assert.equal(rock.version:match "^(.*)%-%d+$", require "mjtask"._VERSION)
   end)

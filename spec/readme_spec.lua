@@ -1,6 +1,9 @@
 -- The README's example does what it says, word for word.
 
+local child = require "support.child"
+local program = require "support.program"
 local proxy = require "support.proxy"
+local shell = require "support.shell"
 
 local function read(path)
   local file <close> = assert(io.open(path, "rb"))
@@ -84,6 +87,39 @@ describe("the README", function()
     local printed, ok = run(CLIENT .. code "Callbacks and event loops")
     assert.is_true(ok, printed)
     assert.is_truthy(printed:find("^https://[^\n]+\n$"))
+  end)
+end)
+
+describe("the README's command line", function()
+  it("has the exit codes that the program has, in the same words", function()
+    local expected, rows = "", ""
+    for _, row in ipairs(require "mjtask.cli.exits".meanings) do
+      expected = expected .. ("| %d | %s |\n"):format(row[1], row[2])
+    end
+    local table_of_codes = assert(read("README.md"):match "\n| exit code |[^\n]*\n[^\n]*\n(.-)\n\n")
+    for line in table_of_codes:gmatch "[^\n]+" do rows = rows .. line .. "\n" end
+    assert.equal(expected, rows)
+  end)
+
+  it("has an example that runs, and prints what stands below each command", function()
+    local p <close> = proxy.start()
+    p:set { submit = { life = "short", fields = { imageUrl = "{here}/attachments/x.png" } } }
+    local folder <const>, remove = child.directory()
+    finally(remove)
+    local own = assert(io.open(folder .. "/mjtask", "w"))
+    own:write(("#!/bin/sh\n[ $1 = wait ] && set -- \"$@\" --interval 0.1\nexec %s %s \"$@\"\n")
+      :format(shell.interpreter(), program.root .. "/bin/mjtask"))
+    own:close() -- else it cannot be run
+    local example = assert(read("README.md"):match "\n## Command line\n\n```\n(.-)```")
+    local script = ""
+    for words in example:gmatch "%$ ([^\n]+)\n" do
+      script = script .. ("echo %s; %s\n"):format(shell.quoted("$ " .. words), words)
+    end
+    local output, code = program.run("sh -c " .. shell.quoted(
+      "exec 2>errors; chmod +x mjtask; mkdir pictures; PATH=.:$PATH\n" .. script),
+      { directory = folder, env = { MJTASK_URL = p.url, MJTASK_KEY = "k" } })
+    assert.equal(example, output)
+    assert.equal(0, code)
   end)
 end)
 

@@ -184,10 +184,7 @@ static const char *open_channel (Engine *engine, ChannelName name) {
   if (channel->multi == NULL || profile->share == NULL) return "out of memory";
   profile->images = name == CHANNEL_IMAGES;
   profile->secure = engine->base.secure;
-  /* Both are asked once: it takes a while. */
-  profile->has_bundle = has_bundle(profile);
-  profile->trusting =
-    curl_version_info(CURLVERSION_NOW)->version_num < 0x080000;
+  profile->has_bundle = has_bundle(profile); /* asked once: it takes a while */
   profile->open_socket = open_socket;
   profile->close_socket = close_socket;
   profile->sockets = engine;
@@ -490,12 +487,14 @@ static void settle (Engine *engine) {
   pollset_sync(&engine->pollset);
 }
 
-int engine_step (Engine *engine, double seconds) {
-  int interrupted;
+int engine_step (Engine *engine, double seconds, int (*is_hurried)(void *arg),
+                 void *arg) {
+  int hurried, interrupted;
   settle(engine);
-  interrupted = run_sockets(engine, time_left(engine, seconds));
+  hurried = is_hurried(arg);
+  interrupted = run_sockets(engine, hurried ? 0 : time_left(engine, seconds));
   settle(engine);
-  return interrupted;
+  return hurried || interrupted;
 }
 
 int engine_fd (Engine *engine) {
@@ -524,7 +523,8 @@ static Channel *settle (Engine *engine) {
 }
 
 /* curl_multi_poll does not tell a signal from time that is over. */
-int engine_step (Engine *engine, double seconds) {
+int engine_step (Engine *engine, double seconds, int (*is_hurried)(void *arg),
+                 void *arg) {
   int ready = 0;
   Channel *channel = settle(engine);
   double left = time_left(engine, seconds);
@@ -532,7 +532,7 @@ int engine_step (Engine *engine, double seconds) {
   if (engine->channels[CHANNEL_API].flying > 0 &&
       engine->channels[CHANNEL_IMAGES].flying > 0)
     left = fmin(left, BOTH);
-  if (left > 0)
+  if (left > 0 && !is_hurried(arg))
     curl_multi_poll(channel->multi, NULL, 0, (int)ceil(left * 1000), &ready);
   settle(engine);
   return ready == 0;

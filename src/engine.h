@@ -65,8 +65,11 @@ int engine_is_forked (const Engine *engine);
 void engine_start (Engine *engine, Transfer *transfer, const Request *request);
 
 /* Waits at most `seconds` (negative: until something happens) and moves bytes.
-   1: ended early, perhaps by a signal. */
-int engine_step (Engine *engine, double seconds);
+   Asks `is_hurried(arg)` last of all, and does not wait if so: what a signal
+   did before the wait would only be seen after it. 1: ended early, perhaps by a
+   signal. */
+int engine_step (Engine *engine, double seconds, int (*is_hurried)(void *arg),
+                 void *arg);
 
 /* The transfer that ended first of those not yet taken, or NULL. */
 Transfer *engine_next (Engine *engine);

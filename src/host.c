@@ -1,10 +1,19 @@
 /* What scripts need of the core beside HTTP: decoding, files, a clock, safe
-   calls.
+   calls, terminals.
    Knows Lua, and must not know curl. */
+#define _DEFAULT_SOURCE /* for POSIX and TIOCGWINSZ under -std=c99 */
 #include "host.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #include "lua.h"
 #include "lauxlib.h"
@@ -15,6 +24,8 @@
 #include "url.h"
 
 #define FILE_TYPE "mjtask.file"
+#define USUAL_COLUMNS 80 /* of a terminal that does not say */
+#define USUAL_ROWS 24
 
 /* ---- arguments ------------------------------------------------------------- */
 
@@ -117,16 +128,23 @@ static int host_now (lua_State *L) {
   return 1;
 }
 
-/* interrupted () --> has Ctrl-C armed the interpreter's hook? lua.c puts it on
-   the main state, where a coroutine's instructions never meet it */
-static int host_interrupted (lua_State *L) {
+int is_interrupted (lua_State *main) {
   const int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
+  return lua_gethook(main) != NULL && lua_gethookmask(main) == all &&
+         lua_gethookcount(main) == 1;
+}
+
+lua_State *main_of (lua_State *L) {
   lua_State *main;
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   main = lua_tothread(L, -1);
-  lua_pushboolean(L, lua_gethook(main) != NULL &&
-                       lua_gethookmask(main) == all &&
-                       lua_gethookcount(main) == 1);
+  lua_pop(L, 1);
+  return main;
+}
+
+/* interrupted () --> has Ctrl-C armed the interpreter's hook? */
+static int host_interrupted (lua_State *L) {
+  lua_pushboolean(L, is_interrupted(main_of(L)));
   return 1;
 }
 
@@ -216,6 +234,57 @@ static int file_gc (lua_State *L) {
   return 0;
 }
 
+/* ---- terminals and streams ------------------------------------------------- */
+
+/* columns (fd) --> columns and rows of the terminal; nil: it is none */
+static int host_columns (lua_State *L) {
+  struct winsize size;
+  int fd = (int)luaL_checkinteger(L, 1);
+  memset(&size, 0, sizeof size);
+  if (!isatty(fd)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  if (ioctl(fd, TIOCGWINSZ, &size) != 0) memset(&size, 0, sizeof size);
+  lua_pushinteger(L, size.ws_col > 0 ? size.ws_col : USUAL_COLUMNS);
+  lua_pushinteger(L, size.ws_row > 0 ? size.ws_row : USUAL_ROWS);
+  return 2;
+}
+
+/* readable (fd) --> would a read return at once, be it with nothing? What is in
+   a stream's own buffer does not count */
+static int host_readable (lua_State *L) {
+  struct pollfd asked;
+  asked.fd = (int)luaL_checkinteger(L, 1);
+  asked.events = POLLIN;
+  asked.revents = 0;
+  lua_pushboolean(L, poll(&asked, 1, 0) > 0);
+  return 1;
+}
+
+/* lock (file, path) --> true: this process has it, until it closes any file of
+   that name or ends; false: another one has it, or has just put another file
+   there; nil, message. The file must be open for writing */
+static int host_lock (lua_State *L) {
+  struct flock lock;
+  struct stat own, there;
+  luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+  const char *path = luaL_checkstring(L, 2);
+  int fd, taken;
+  luaL_argcheck(L, stream->closef != NULL, 1, "the file is closed");
+  fd = fileno(stream->f);
+  memset(&lock, 0, sizeof lock);
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  taken = fcntl(fd, F_SETLK, &lock) != 0;
+  if (taken && errno != EACCES && errno != EAGAIN)
+    return luaL_fileresult(L, 0, path);
+  lua_pushboolean(L, !taken && fstat(fd, &own) == 0 &&
+                       stat(path, &there) == 0 && own.st_dev == there.st_dev &&
+                       own.st_ino == there.st_ino);
+  return 1;
+}
+
 /* ---- registration ---------------------------------------------------------- */
 
 static const luaL_Reg file_methods[] = {
@@ -232,8 +301,15 @@ static const luaL_Reg file_meta[] = {
 };
 
 static const luaL_Reg host_functions[] = {
-  {"call", host_call}, {"decode", host_decode},           {"file", host_file},
-  {"id", host_id},     {"interrupted", host_interrupted}, {"now", host_now},
+  {"call", host_call},
+  {"columns", host_columns},
+  {"decode", host_decode},
+  {"file", host_file},
+  {"id", host_id},
+  {"interrupted", host_interrupted},
+  {"lock", host_lock},
+  {"now", host_now},
+  {"readable", host_readable},
   {NULL, NULL},
 };
 

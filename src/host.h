@@ -10,8 +10,14 @@
 
 #include "file.h"
 
-/* Adds call, decode, file, id, interrupted, now to the table on top. */
+/* Adds call, columns, decode, file, id, interrupted, lock, now, readable to the
+   table on top. */
 void host_open (lua_State *L);
+
+/* Has Ctrl-C armed the interpreter's hook? lua.c puts it on the main state,
+   where a coroutine's instructions never meet it. */
+int is_interrupted (lua_State *main);
+lua_State *main_of (lua_State *L);
 
 /* Registers a type of userdata. */
 void make_type (lua_State *L, const char *name, const luaL_Reg *meta,

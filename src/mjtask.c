@@ -190,7 +190,7 @@ static const struct {
   {"bearer", HEADERS_BEARER},
   {"raw", HEADERS_RAW},
   {"mj-api-secret", HEADERS_SECRET},
-  {"auto", HEADERS_RAW | HEADERS_SECRET}, /* one of them suits every server */
+  {"auto", HEADERS_RAW | HEADERS_SECRET}, /* not where only Bearer is taken */
   {"none", 0},
 };
 
@@ -442,13 +442,17 @@ static int engine_image (lua_State *L) {
                       fault);
 }
 
+static int is_hurried (void *main) {
+  return is_interrupted(main);
+}
+
 /* step ([seconds]) --> did it end early, perhaps by a signal? Moves bytes, at
    most so long; without a number until something happens */
 static int engine_step_once (lua_State *L) {
   Engine *engine = check_engine(L);
   lua_Number seconds = luaL_optnumber(L, 2, -1);
   luaL_argcheck(L, seconds == seconds, 2, "not a number of seconds");
-  lua_pushboolean(L, engine_step(engine, seconds));
+  lua_pushboolean(L, engine_step(engine, seconds, is_hurried, main_of(L)));
   return 1;
 }
 

@@ -177,11 +177,6 @@ static CURLcode apply_protocols (CURL *easy, const Profile *profile) {
   return code;
 }
 
-/* It begins with http: or https:, or it would not have come so far. */
-static int is_secure (const char *url) {
-  return url[4] == 's' || url[4] == 'S';
-}
-
 static CURLcode apply_connection (CURL *easy, const Profile *profile,
                                   const Request *request) {
   CURLcode code = CURLE_OK;
@@ -195,8 +190,7 @@ static CURLcode apply_connection (CURL *easy, const Profile *profile,
   SET(CURLOPT_FRESH_CONNECT, (long)request->fresh);
   /* An answer that nobody asked for would be the next one's: an API's says whose
      it is, a picture does not. */
-  SET(CURLOPT_FORBID_REUSE,
-      (long)(profile->images && profile->trusting && is_secure(request->url)));
+  SET(CURLOPT_FORBID_REUSE, (long)profile->images);
   /* Wait to learn whether a connection under way can carry many requests. */
   SET(CURLOPT_PIPEWAIT, (long)(profile->secure && !request->fresh));
   SET(CURLOPT_OPENSOCKETFUNCTION, profile->open_socket);

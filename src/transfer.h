@@ -21,7 +21,6 @@ typedef struct Profile {
   int has_bundle; /* certificates come from a file, so no directory is needed */
   CURLSH *share; /* TLS sessions */
   int secure; /* the base URL is https */
-  int trusting; /* libcurl does not see what waits on a kept TLS connection */
   curl_opensocket_callback open_socket; /* is given the Transfer */
   curl_closesocket_callback close_socket;
   void *sockets; /* what the latter is given */

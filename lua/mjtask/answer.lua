@@ -180,7 +180,7 @@ end
 --- Reads a document that came some other way: a webhook's body, a file.
 function answer.document(value)
   local task = tasks.unwrap(value)
-  if not tasks.is_task(task) then return nil, failure(value, nil, tostring) end
+  if not tasks.is_task(task) then return nil, failure(value, {}, tostring) end
   return tasks.adopt(task)
 end
 

@@ -185,7 +185,10 @@ local function operation_name(button)
   return word and (index and word .. " " .. index or word)
 end
 
-local function name_of(button)
+--- What a button is called in a message: its label, else its emoji, else what it does.
+---@param button mjtask.Button
+---@return string name printable
+function buttons.name(button)
   local name = trim(label(button))
   if name == "" then
     name = emoji(button)
@@ -199,7 +202,7 @@ end
 -- A name together with what would tell it from one that looks the same.
 local function full_name_of(button)
   local operation = operation_name(button)
-  local name = name_of(button)
+  local name = buttons.name(button)
   operation = operation and errors.printable(operation, max_name)
   return operation and operation ~= name and ("%s (%s)"):format(name, operation) or name
 end
@@ -284,7 +287,7 @@ function buttons.find(task, query)
   local there = buttons_of(task)
   local hits = matching(there, query)
   if #hits == 0 then
-    local rest = #there > 0 and "the task has " .. listed(there, name_of) or none_at_all(task)
+    local rest = #there > 0 and "the task has " .. listed(there, buttons.name) or none_at_all(task)
     return nil, refusal("no_button", ("no button fits %s: %s"):format(shown(query), rest), task)
   end
 

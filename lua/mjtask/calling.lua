@@ -60,7 +60,7 @@ end
 
 -- ---- by callback --------------------------------------------------------------------------------
 
----@class mjtask.Handle
+---@class mjtask.Operation
 local handle_methods = {}
 local handle_mt = { __name = "mjtask.operation", __index = handle_methods }
 

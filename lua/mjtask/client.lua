@@ -177,11 +177,18 @@ end
 
 -- ---- calls --------------------------------------------------------------------------------------
 
+local function read_task(value, facts, redact, call)
+  return answer.task(value, facts, redact, call.id)
+end
+
+local function request_of(call)
+  return {
+    path = "/mj/task/" .. call.id .. "/fetch", max_body = call.settings.max_body, timeout = false,
+  }
+end
+
 local function fetch(call)
-  local request = { path = "/mj/task/" .. call.id .. "/fetch", max_body = call.settings.max_body }
-  return retry.request(call, request, function(value, facts, redact)
-    return answer.task(value, facts, redact, call.id)
-  end)
+  return retry.request(call, request_of(call), read_task)
 end
 
 --- Fetches a task: GET /mj/task/{id}/fetch.
@@ -194,7 +201,10 @@ function methods:fetch(id, given, done)
   check_self(self, 2)
   id = ids.check(id, 2)
   given, done = check_tail(given, done, "fetch", 2)
-  return calling.run(calling.new(self, "fetch", given, id), done, fetch)
+  local call = calling.new(self, "fetch", given, id)
+  local task = not done and retry.straight(call, request_of(call), read_task)
+  if task then return task end
+  return calling.run(call, done, fetch)
 end
 
 --- Fetches many tasks: by lists where the server has them, else at most max_inflight at once.

@@ -25,19 +25,27 @@ local function is_hidden(code)
     or code >= 0xE0000 and code <= 0xE007F
 end
 
-local function visible(text)
+-- A character that must not be seen as it is, or (no UTF-8) `byte`, in a reader's terms.
+local function spelt(code, byte)
+  if not code then return ("\\x%02X"):format(byte) end
+  return code < 0x80 and ("\\x%02X"):format(code) or ("\\u{%X}"):format(code)
+end
+
+--- Text from anywhere without what plays tricks on a terminal or a reader: control and direction
+--- characters and broken UTF-8 are spelt out, line breaks too.
+---@param text string
+---@param spell? fun(code?: integer, byte: integer): string another spelling of these
+---@return string
+function errors.visible(text, spell)
+  if not text:find("[^\x20-\x7E]") then return text end
+  spell = spell or spelt
   local parts, at = {}, 1
   while at <= #text do
     local code = utf8.len(text, at, at) and utf8.codepoint(text, at)
     -- not utf8.offset, which skips stray continuation bytes, C1 controls among them
     local after = at + (code and #utf8.char(code) or 1)
-    if not code then
-      parts[#parts + 1] = ("\\x%02X"):format(text:byte(at))
-    elseif is_hidden(code) then
-      parts[#parts + 1] = code < 0x80 and ("\\x%02X"):format(code) or ("\\u{%X}"):format(code)
-    else
-      parts[#parts + 1] = text:sub(at, after - 1)
-    end
+    parts[#parts + 1] = (not code or is_hidden(code)) and spell(code, text:byte(at))
+      or text:sub(at, after - 1)
     at = after
   end
   return table.concat(parts)
@@ -67,7 +75,7 @@ function errors.printable(text, limit)
     while limit > 0 and text:byte(limit + 1) & 0xC0 == 0x80 do limit = limit - 1 end
     text = text:sub(1, limit)
   end
-  if text:find("[^\x20-\x7E]") then text = visible((text:gsub("[\t-\r]+", " "))) end
+  text = errors.visible((text:gsub("[\t-\r]+", " ")))
   return cut and text .. "…" or text
 end
 

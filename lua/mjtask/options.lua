@@ -94,8 +94,8 @@ local defaults = {
 -- Checks options against the sets that know them. Gives them as a plain table of their own: what
 -- is only inherited was not checked.
 local function check(given, level, ...)
+  if given == nil then return {} end
   local own = {}
-  if given == nil then return own end
   if type(given) ~= "table" then
     error(("options: a table expected, got %s"):format(type(given)), level + 1)
   end
@@ -119,9 +119,12 @@ function options.check_new(given, level)
   return own
 end
 
+local NONE = {} -- nobody changes it
+
 --- Likewise for a call of `method`.
 function options.check_call(given, method, level)
-  local own = check(given, level + 1, of_both, of_method[method] or {})
+  if given == nil then return NONE end
+  local own = check(given, level + 1, of_both, of_method[method] or NONE)
   return own
 end
 

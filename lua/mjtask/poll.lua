@@ -188,7 +188,9 @@ local function sleep(self)
   local call, book = self.call, self.book
   local now = call.schedule.now
   self.due = book:next_look(1, call.schedule.random())
-  retry.trace(call, { event = "wait", seconds = self.due - now(), status = book.status[1] })
+  if call.settings.trace then
+    retry.trace(call, { event = "wait", seconds = self.due - now(), status = book.status[1] })
+  end
   repeat call.operation:rest(math.min(self.due, call.deadline))
   until now() >= math.min(self.due, call.deadline)
   local due = self.due

@@ -3,6 +3,7 @@
 
 local errors = require "mjtask.errors"
 local fifo = require "mjtask.fifo"
+local straight = require "mjtask.straight"
 
 local retry = {}
 
@@ -15,7 +16,7 @@ local CLOSING, CLOSED = 0.8, 0.01 -- what is left of the gap by each good answer
 --- What all requests of one call have in common.
 ---@class mjtask.Call
 ---@field schedule mjtask.Schedule
----@field operation mjtask.Operation
+---@field operation mjtask.schedule.Operation
 ---@field client mjtask.Client
 ---@field settings table timeout, request_timeout, retries (further tries), max_body, trace …
 ---@field id? string
@@ -24,15 +25,14 @@ local CLOSING, CLOSED = 0.8, 0.01 -- what is left of the gap by each good answer
 ---@field deadline number
 ---@field attempts integer requests sent so far
 ---@field refusals? integer the pace's, when the last one was sent
+---@field first? mjtask.Error how the first try failed, if that went straight
 
---- Tells the user's `trace` function, if there is one.
+--- Tells the user's `trace` function; only if there is one: that spares the event.
 ---@param call mjtask.Call
 ---@param event table
 function retry.trace(call, event)
-  local trace = call.settings.trace
-  if not trace then return end
   event.id = call.id
-  call.schedule:deliver(call.operation, trace, event)
+  call.schedule:deliver(call.operation, call.settings.trace, event)
 end
 
 --- An error with what the call knows of itself. A server may well quote the key it refuses.
@@ -133,7 +133,8 @@ end
 -- Waits until it is this call's turn; or returns the error that it is not within the deadline.
 local function wait_for_turn(call)
   local pace, now = call.client.pace, call.schedule.now
-  if turn_of(pace) > now() or first_of(pace.line) then
+  local time = now()
+  if turn_of(pace) > time or first_of(pace.line) then
     local seat <close> = join(pace.line, call.operation)
     local turn = turn_of(pace)
     while turn > now() or first_of(pace.line) ~= seat do
@@ -148,59 +149,100 @@ local function wait_for_turn(call)
         or call.deadline)
       turn = turn_of(pace)
     end
+    time = now()
   end
-  pace.next_turn = now() + pace.gap
+  pace.next_turn = time + pace.gap
+end
+
+-- An image host is somebody else.
+local function pace_of(call, request)
+  return not request.file and call.client.pace or nil
 end
 
 -- There is a place for the request: may it go out? Not if there was a 429 since it got its turn.
-local function admit(call, request, pace)
+local function admit(call, request)
+  local pace = pace_of(call, request)
   if pace and pace.paused_until > call.schedule.now() then return false end
   call.refusals = pace and pace.refusals
   call.attempts = call.attempts + 1
-  retry.trace(call, { event = "request", path = request.path, attempt = call.attempts })
+  if call.settings.trace then
+    retry.trace(call, { event = "request", path = request.path, attempt = call.attempts })
+  end
   if request.begin then request.begin() end
   return true
 end
 
 -- Sends it when it is its turn. The third result is true if it never was.
 local function send(call, request)
-  local pace = not request.file and call.client.pace or nil -- an image host is somebody else
+  local pace = pace_of(call, request)
   local limit = request.limit or call.settings.request_timeout
   local transfer, err
-  request.admit = function() return admit(call, request, pace) end
   repeat
     local paused = pace and wait_for_turn(call)
     if paused then return nil, paused, true end
-    transfer, err = call.operation:send(request, limit, call.deadline, request.tick)
+    transfer, err = call.operation:send(request, limit, call.deadline, admit, call)
   until err ~= false
   if transfer then return transfer end
   return nil, err or retry.timed_out(call)
 end
 
--- The third result is true if nobody was asked, because it was not this call's turn.
-local function attempt(call, request, read)
-  local transfer, err, unasked = send(call, request)
-  if not transfer then return nil, err, unasked end
+-- What a transfer brought.
+local function judge(call, request, transfer, read)
   local value, facts = transfer:answer()
-  local result
-  result, err = read(value, facts, call.client.redact)
+  local result, err = read(value, facts, call.client.redact, call)
   if result ~= nil and not request.file then speed_up(call.client.pace) end
   if err and err.kind == "timeout" and call.schedule.now() >= call.deadline - SLOP then
     err = retry.timed_out(call)
   end
-  retry.trace(call, {
-    event = "answer", attempt = call.attempts, kind = err and err.kind,
-    status = not facts and 200 or facts.status,
-  })
+  if call.settings.trace then
+    retry.trace(call, {
+      event = "answer", attempt = call.attempts, kind = err and err.kind,
+      status = not facts and 200 or facts.status,
+    })
+  end
   return result, err
+end
+
+-- The third result is true if nobody was asked, because it was not this call's turn.
+local function attempt(call, request, read)
+  local err = call.first
+  if err then
+    call.first = nil
+    return nil, err
+  end
+  local transfer, unasked
+  transfer, err, unasked = send(call, request)
+  if not transfer then return nil, err, unasked end
+  return judge(call, request, transfer, read)
+end
+
+--- The first try of a call that blocks. If nothing else is under way, nor to be waited for, nor to
+--- be told, it goes straight, on the caller's own stack. Nil if that cannot be, or if it fails:
+--- `request` goes on from there.
+---@param call mjtask.Call
+---@return any? result
+function retry.straight(call, request, read)
+  local client, settings = call.client, call.settings
+  local pace = client.pace
+  if settings.trace or client.loop or turn_of(pace) > call.started or first_of(pace.line) then
+    return nil
+  end
+  request.timeout = math.min(settings.request_timeout, call.limit)
+  local transfer = straight.send(call.schedule, request)
+  if not transfer then return nil end
+  pace.next_turn = call.started + pace.gap
+  call.attempts, call.refusals = 1, pace.refusals
+  local result
+  result, call.first = judge(call, request, transfer, read)
+  return result
 end
 
 --- Makes a request, and again while the failure is worth it and time and tries are left.
 --- `request` is what the engine takes, and: `once`, to be sent again only if not a byte of it went
 --- out; `hasty`, not to be sent again after a timeout; `limit`, seconds for one try
---- (request_timeout); `begin()`, called before each;
---- `tick(transfer)`, now and then during one, may end it by an error. `read(value, facts, redact)`
---- turns the answer into a result, or nil and an error.
+--- (request_timeout); `begin()`, called before each; `tick(transfer)`, now and then during one,
+--- may end it by an error. `read(value, facts, redact, call)` turns the answer into a result, or
+--- nil and an error.
 ---@param call mjtask.Call
 ---@return any? result
 ---@return mjtask.Error? err
@@ -220,7 +262,9 @@ function retry.request(call, request, read)
     if not delay or try == last or sent_once or now + delay >= call.deadline then
       return nil, retry.complete(call, err)
     end
-    retry.trace(call, { event = "retry", kind = err.kind, seconds = delay })
+    if call.settings.trace then
+      retry.trace(call, { event = "retry", kind = err.kind, seconds = delay })
+    end
     call.operation:sleep_until(now + delay)
     request.fresh = true -- the old connection may be what is broken
   end

@@ -13,7 +13,7 @@ local schedule = {}
 local TICK = 0.1 -- seconds between two reports of a transfer under way
 local NAP = 0.05 -- seconds that a host which watches no descriptor may sleep while one flies
 local ENDING = 16 -- levels of calls that ending an operation takes, with some to spare
-local STEPPING = 64 -- those of a step; each error that is caught gives half of what is left back
+local STEPPING = 48 -- those of a step; each error that is caught gives half of what is left back
 
 ---@class mjtask.Schedule
 local methods = {}
@@ -41,6 +41,7 @@ function schedule.new(setup)
     timers = heap.new(), -- of operations
     queue = line.new(), -- operations that wait for one of max_inflight places
     deliveries = line.new(), -- calls of user code, in the order things happened
+    seat = false, -- see straight.lua
     nested = false, -- an operation or user code runs
     stepping = false, -- a step is under way: what calls meanwhile is a finalizer
     closed = false, -- the reason, once it is
@@ -50,20 +51,22 @@ function schedule.new(setup)
   }, mt)
 end
 
--- Lua needs memory for a stack that grows, and for the first call at each depth of one.
-local function deepen(levels)
+-- Lua needs memory for a stack that grows, and for the first call at each depth of one. The further
+-- parameters make a level as wide as most are.
+local function deepen(levels, _a, _b, _c, _d, _e, _f, _g, _h)
   if levels > 0 then deepen(levels - 1) end
 end
 
 --- Raises if there is not the memory that it takes to end an operation. To be called first, where
---- that is asked for: then nothing has happened yet.
-function methods:brace() -- luacheck: no self
-  deepen(ENDING)
+--- that is asked for: then nothing has happened yet. `all`: to end whatever a step may end.
+---@param all? boolean
+function methods:brace(all) -- luacheck: no self
+  deepen(all and STEPPING or ENDING)
 end
 
 -- ---- operations ---------------------------------------------------------------------------------
 
----@class mjtask.Operation
+---@class mjtask.schedule.Operation
 ---@field ended boolean
 local operation_methods = {}
 local operation_mt = { __name = "mjtask.operation", __index = operation_methods }
@@ -93,7 +96,7 @@ end
 local function end_branches(operation)
   local reason = operation.cancelled or "aborted"
   if not operation.branches then return end
-  for branch in pairs(operation.branches) do branch:cancel(reason) end
+  for branch in next, operation.branches do branch:cancel(reason) end
 end
 
 -- Ends an operation: of itself, or for a reason from outside. Once: who asked before whether it has
@@ -152,8 +155,9 @@ end
 
 -- Ends the waiting of an operation; `gift` is what it waited for.
 local function wake(self, operation, gift)
+  local thread = operation.thread
   operation.woken, operation.gift = true, gift
-  if coroutine.status(operation.thread) == "suspended" then resume(self, operation) end
+  if thread and coroutine.status(thread) == "suspended" then resume(self, operation) end
 end
 
 -- Inside an operation: waits, and returns what for; false: for a time.
@@ -202,23 +206,24 @@ end
 --- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait. What it
 --- returns, two values at most, is its outcome. Raises if there is no memory to start one; what
 --- fails later is told by its end.
----@return mjtask.Operation
+---@return mjtask.schedule.Operation
 function methods:spawn(body, ...)
-  deepen(STEPPING)
+  deepen(ENDING)
   return launch(self, false, false, body, ...)
 end
 
 --- The same; `conclude(operation, ...)` is called once, when it has ended, with its outcome. It
 --- must not wait, nor run user code, nor fail.
----@return mjtask.Operation
+---@return mjtask.schedule.Operation
 function methods:spawn_with(conclude, body, ...)
-  deepen(STEPPING)
+  deepen(ENDING)
   return launch(self, false, conclude, body, ...)
 end
 
 --- Inside an operation: starts another that ends with it, and rouses it when it ends itself.
----@return mjtask.Operation
+---@return mjtask.schedule.Operation
 function operation_methods:branch(body, ...)
+  deepen(ENDING) -- on this coroutine's own stack
   self.branches = self.branches or {}
   return launch(self.schedule, self, false, body, ...)
 end
@@ -289,14 +294,13 @@ end
 --- Inside an operation: does `request` (see the engine's start; with a file, its download) and
 --- returns the ended transfer; nil if `deadline` passed before one of max_inflight places was free.
 --- `limit` is what the exchange may take in seconds; it ends with the deadline in any case.
---- `request.admit()`, if there is one, is called as soon as there is a place; if it says no, that
---- is given up again, and nil and false are returned.
---- `tick(transfer)` is called now and then meanwhile; what it returns ends the exchange, and is
---- returned behind a nil.
-function operation_methods:send(request, limit, deadline, tick)
-  local owner = self.schedule
+--- `admit(of, request)` is called as soon as there is a place; if it says no, that is given up
+--- again, and nil and false are returned. `request.tick(transfer)` is called now and then
+--- meanwhile; what it returns ends the exchange, and is returned behind a nil.
+function operation_methods:send(request, limit, deadline, admit, of)
+  local owner, tick = self.schedule, request.tick
   if not wait_for_place(self, deadline) then return nil end
-  if request.admit and not request.admit() then return nil, false end
+  if admit and not admit(of, request) then return nil, false end
   request.timeout = math.min(limit, deadline - owner.now())
   if request.timeout <= 0 then return nil end
   local transfer = start(self, request)
@@ -420,6 +424,12 @@ local function is_inside(self)
   return self.nested or self.stepping
 end
 
+--- Is nothing under way, nor to be told, and the caller none of ours?
+function methods:is_free()
+  return self.count == 0 and self.inflight == 0 and not self.closed and not is_inside(self)
+    and self.deliveries:is_empty()
+end
+
 --- Is nothing under way, and nothing to be told?
 function methods:is_idle()
   return self.count == 0 and (is_inside(self) or self.deliveries:is_empty())
@@ -443,26 +453,30 @@ end
 
 -- Wakes whose time has come. Was there one?
 local function run_timers(self)
-  local now, any = self.now(), false
+  local any = false
   local operation, due = self.timers:first()
-  while operation and due <= now do
-    self.timers:remove(operation)
-    self.queue:remove(operation)
-    wake(self, operation, false)
-    any = true
-    operation, due = self.timers:first()
+  if operation then
+    local now = self.now()
+    while operation and due <= now do
+      self.timers:remove(operation)
+      self.queue:remove(operation)
+      wake(self, operation, false)
+      any = true
+      operation, due = self.timers:first()
+    end
   end
-  start_queued(self)
+  if self.queue.head then start_queued(self) end
   return any
 end
 
-local function run_transfers(self)
+--- Hands out the transfers that have ended.
+function methods:run_transfers()
   local operation, transfer = self.engine:next()
   while operation do
     operation.transfer = false
     self.inflight = self.inflight - 1
     self.timers:remove(operation)
-    start_queued(self) -- before this one, which may want a place again
+    if self.queue.head then start_queued(self) end -- before this one, which may want a place again
     wake(self, operation, transfer)
     operation, transfer = self.engine:next()
   end
@@ -475,15 +489,16 @@ local function move(self, seconds, awaited, inside)
     run_timers(self)
     return false
   end
-  if run_timers(self) then seconds = 0 end -- something has happened
+  if run_timers(self) then
+    seconds, due = 0, next_due(self) -- something has happened
+  end
   if not inside and not self.deliveries:is_empty() then seconds = 0 end
-  due = next_due(self)
   self.engine:wake_at(not self.jump and due or nil)
   if awaited and awaited.ended then seconds = 0 end -- by a finalizer's step, too
   if not due and self.inflight == 0 then seconds = 0 end -- what there is runs, below this finalizer
   self.unstepped = false
   local interrupted = self.engine:step(seconds)
-  run_transfers(self)
+  self:run_transfers()
   run_timers(self)
   return interrupted
 end
@@ -491,7 +506,7 @@ end
 --- Moves everything on that can be moved, waiting at most `seconds` for it (nil: until something
 --- happens). Runs no user code. Returns whether it ended early, perhaps by a signal.
 ---@param seconds? number
----@param awaited? mjtask.Operation its end is something, whoever brought it about
+---@param awaited? mjtask.schedule.Operation its end is something, whoever brought it about
 ---@return boolean
 function methods:step(seconds, awaited)
   if self.closed then return false end
@@ -557,7 +572,7 @@ end
 --- Blocks until the operation has ended, and returns what it returned. Left by an error (a
 --- callback's, Ctrl-C) it leaves nothing behind; not by a <close>, which does not run in a
 --- coroutine that dies.
----@param operation mjtask.Operation
+---@param operation mjtask.schedule.Operation
 function methods:await(operation)
   local outer = self.nested
   local ok, problem = pcall(drive, self, operation)
@@ -578,7 +593,7 @@ end
 function methods:close(reason)
   if self.closed and self.deliveries:is_empty() then return end
   self.closed = reason
-  for operation in pairs(self.operations) do operation:cancel(reason) end
+  for operation in next, self.operations do operation:cancel(reason) end
   local failed, problem = run_deliveries(self)
   if self.on_busy and self.busy then self.on_busy(false) end
   self.busy = false

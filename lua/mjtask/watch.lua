@@ -59,11 +59,18 @@ end
 
 -- ---- tasks come and go --------------------------------------------------------------------------
 
--- May fail half-way, for lack of memory.
+-- May fail half-way, for lack of memory. What is looked at once is due now, and has the time of the
+-- whole call: nothing has to be kept in mind of it.
 local function enter(self, place, id, now)
   self.ids[place], self.places[id] = id, place
-  self.book:open(place, now)
-  self.timers:set(place, now)
+  if self.once then
+    self.book.attempts[place] = 0
+    self.taken[place] = true
+    self.ready:push(place)
+  else
+    self.book:open(place, now)
+    self.timers:set(place, now)
+  end
 end
 
 --- Adds a task. Returns false if it is watched already.
@@ -78,7 +85,7 @@ function methods:add(id)
   if not ok then
     self.timers:remove(place)
     self.book:close(place)
-    self.places[id], self.ids[place] = nil, before
+    self.places[id], self.ids[place], self.taken[place] = nil, before, nil
     error(problem, 0)
   end
   self.free[count] = nil
@@ -98,12 +105,12 @@ local function conclude(self, place, task, err)
   local id, book = self.ids[place], self.book
   if err then
     local own = { client = self.call.client, schedule = self.call.schedule, id = id,
-      attempts = book.attempts[place], started = book.started[place] }
+      attempts = book.attempts[place], started = book.started[place] or self.call.started }
     err = retry.complete(own, err)
   end
   self.places[id], self.ids[place], self.alone[place] = nil, false, nil
   self.timers:remove(place)
-  book:close(place)
+  if not self.once then book:close(place) end
   self.open = self.open - 1
   if not self.taken[place] then free(self, place) end
   self.tell(id, task, err)
@@ -218,6 +225,10 @@ end
 local function begin(self, call, group)
   local book, now = self.book, self.call.schedule.now()
   call.attempts, call.started, call.deadline, call.id = 0, now, now, nil
+  if self.once then
+    call.deadline = self.call.deadline
+    return
+  end
   for _, place in ipairs(group) do
     call.deadline = math.max(call.deadline, book.deadline[place])
     self.taken[place] = book.hinted[place] and "hinted" or true
@@ -360,7 +371,7 @@ function most_workers(self)
 end
 
 --- Looks at them until all have ended: the body of an operation.
----@param operation mjtask.Operation
+---@param operation mjtask.schedule.Operation
 function methods:run(operation)
   self.operation, self.workers = operation, 0
   while self.open > 0 do

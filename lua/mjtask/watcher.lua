@@ -81,6 +81,7 @@ local function launch(state)
     state.round, state.ending, state.spare =
       round, schedule:delivery(false, tell_end, state, round), calling.ended "aborted"
   end
+  schedule:brace(true)
   schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
     state.operation, call.operation = operation, operation
     listeners[state.watch] = true

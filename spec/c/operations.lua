@@ -419,7 +419,7 @@ add {
   name = "cancel-callback",
   prepare = function(s)
     new_notes(s)
-    defined { life = "done", script = { { delay = 0.1 } } }(s)
+    defined { life = "done", script = { { delay = 0.3 } } }(s)
     s.handle = s.mj:fetch(ID, s.done)
     lift(s, 2)
   end,

@@ -84,7 +84,8 @@ local function line(command, options)
 end
 
 -- The shell ends the program when its standard input ends: also when this process is killed.
-local RUN = "(%s) >%s 2>&1 & child=$!; read -r line; kill $child 2>/dev/null; wait $child"
+local RUN = "(%s) >%s 2>&1 & child=$!; read -r line; kill $child 2>/dev/null; "
+  .. "wait $child 2>/dev/null"
 
 --- Starts it. Options: directory (where it runs; the checkout), env.
 ---@param command string

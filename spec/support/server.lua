@@ -7,69 +7,19 @@
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
 package.path = here .. "/../?.lua;" .. package.path
 
-local socket = require "socket"
-local connection = require "support.connection"
-local control = require "support.control"
-local forwarder = require "support.forwarder"
-local lives = require "support.lives"
 local loop = require "support.loop"
-local relay = require "support.relay"
-local service = require "support.service"
+local serving = require "support.serving"
 
-local options = { port = "0", ["other-port"] = "0", address = "127.0.0.1" }
+local options = { fixtures = here .. "/../fixtures/" }
 for _, word in ipairs(arg) do
   local name, value = word:match("^%-%-([%l-]+)=(.*)$")
   if not name then error("unknown argument: " .. word, 0) end
   options[name] = value
 end
 
-local function handle(c, request)
-  if request.malformed then
-    control.note(c, request)
-    c:reply({ status = 400 }, true)
-  elseif not control.take(c, request) then
-    control.note(c, request)
-    service.serve(c, request)
-  end
-end
-
-local tls = options.certificates and require "support.tls"
-if tls then tls.folder = options.certificates end
-
-local function secure(c)
-  service.secure(c, tls)
-end
-
-local function serve(sock, port)
-  connection.serve(sock, port, control.accept, handle, tls and secure)
-end
-
-local function serve_control(sock, port)
-  connection.serve(sock, port, control.accept, handle)
-end
-
-local function serve_relay(sock, port)
-  connection.serve(sock, port, function() end, relay.handle)
-end
-
--- `take(sock, port)` runs for each connection, in a coroutine of its own.
-local function listen(wish, take)
-  local listener = assert(socket.bind(options.address, tonumber(wish), 512))
-  listener:settimeout(0)
-  local _, port = listener:getsockname()
-  port = math.tointeger(tonumber(port))
-  loop.spawn(function()
-    while true do
-      loop.wait(listener, "read")
-      local sock = listener:accept()
-      if sock and sock:getfd() >= socket._SETSIZE then   -- more than select can take
-        sock:close()
-      elseif sock then
-        loop.spawn(take, sock, port)
-      end
-    end
-  end)
-  return port
+if options.certificates then
+  options.tls = require "support.tls"
+  options.tls.folder = options.certificates
 end
 
 -- The parent is gone when standard input ends: nothing is ever read from it but that.
@@ -88,14 +38,7 @@ local function report(file, ports)
   assert(os.rename(file .. ".new", file))
 end
 
-lives.load_seeds(here .. "/../fixtures/")
-local ports = { port = listen(options.port, serve), other = listen(options["other-port"], serve) }
-ports.control = tls and listen("0", serve_control) or ports.port
-ports.relay = listen("0", serve_relay)
-ports.forwarder = listen("0", function(sock) forwarder.serve(sock, ports.port) end)
-local origin = tls and "https://localhost:" or "http://127.0.0.1:"
-service.listen(origin .. ports.port, origin .. ports.other)
-service.reset()
+local ports, origin = serving.start(options)
 loop.spawn(watch_input)
 if options.report then
   report(options.report, ports)
