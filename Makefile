@@ -321,6 +321,9 @@ differential: all ## compare the decoder with Python's on DOCUMENTS=100000 (SEED
 mutants: all ## remove guards from the sources, one by one, and see that the specs notice
 	@$(LUA) spec/mutants.lua $(ARGS)
 
+soak: all ## use everything for SECONDS=60 while everything breaks (SEED=n; FETCHES=n: and so many fetches)
+	@$(call paths,$(BUILD)) $(LUA) spec/soak.lua $(FETCHES:%=--fetches=%) $(SECONDS) $(SEED)
+
 # Not instrumented are libcurl, its TLS library and, unless LUA_SRC says where its
 # sources are, Lua: of these the sanitizer sees what they ask of the C library, such
 # as locks and memcpy. So it finds races between accesses of ours, and between ours
@@ -430,5 +433,5 @@ clean: ## remove what was built, and what `luarocks make` leaves behind
 	@rm -rf build mjtask src/*.o src/*.so *.so *.rock
 
 .PHONY: all static programs portable headers help deps deps-lint bench-deps have env demo test repeat asan stress \
-        hosts noepoll valgrind coverage oom fuzz differential mutants tsan bench bench-quick bench-check instructions \
-        rock check lint lint-lua lint-c fuzz-objects oom-objects install uninstall clean force
+        hosts noepoll valgrind coverage oom fuzz differential mutants soak tsan bench bench-quick bench-check \
+        instructions rock check lint lint-lua lint-c fuzz-objects oom-objects install uninstall clean force

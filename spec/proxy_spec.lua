@@ -4,6 +4,9 @@ local cjson = require "cjson"
 local http = require "socket.http"
 local ltn12 = require "ltn12"
 local socket = require "socket"
+local chance = require "support.chance"
+local dialects = require "support.dialects"
+local faults = require "support.faults"
 local proxy = require "support.proxy"
 
 local SKU, PAWMAAS = "1735030480754475", "1724963337114767"
@@ -34,6 +37,13 @@ end
 local function list(ids)
   return request("/mj/task/list-by-condition",
     { method = "POST", body = ids, headers = { ["content-length"] = #ids } })
+end
+
+local function listed(name, names)
+  for _, one in ipairs(names) do
+    if one == name then return true end
+  end
+  return false
 end
 
 -- The values of one field over so many looks.
@@ -390,6 +400,15 @@ describe("the proxy", function()
       assert.truthy(log[2].at >= log[1].at)
     end)
 
+    it("can be left out, where it would become long", function()
+      p:set { log = false }
+      fetch(SKU)
+      assert.same({}, p:log())
+      p:reset()
+      fetch(SKU)
+      assert.equal(1, #p:log())
+    end)
+
     it("counts connections, kept ones once", function()
       local c = raw()
       for _ = 1, 3 do
@@ -473,6 +492,52 @@ describe("the proxy", function()
       assert.equal(whole, through "chunked")
       assert.equal("\x1f\x8b", through("gzip"):sub(1, 2))
       assert.truthy(through("html_502"):find("502 Bad Gateway", 1, true))
+    end)
+
+    it("leaves it to chance, which a seed decides", function()
+      local function met(seed)
+        p:reset()
+        p:set { fault = { any = seed } }
+        for _ = 1, 40 do
+          local sock = assert(socket.connect("127.0.0.1", p.port))
+          sock:settimeout(0.3)
+          sock:send("GET /mj/task/" .. SKU .. "/fetch HTTP/1.1\r\nHost: x\r\n\r\n")
+          sock:receive "*l"
+          sock:close()
+        end
+        return p:met()
+      end
+      local names = met(3)
+      assert.same(names, met(3))
+      assert.not_same(names, met(4))
+      local sum = 0
+      for name, count in pairs(names) do
+        assert(listed(name, chance.names), name)
+        sum = sum + count
+      end
+      assert.equal(40, sum)
+      p:reset()
+      assert.same({}, p:met())
+    end)
+
+    it("leaves to chance all that ends by itself", function()
+      local cases = {}
+      for _, dialect in pairs(dialects) do
+        for name in pairs(dialect.cases) do cases[name] = true end
+      end
+      local missing = {}
+      for name in pairs(faults) do
+        if not listed(name, chance.names) then missing[#missing + 1] = name end
+      end
+      table.sort(missing)
+      assert.same({ -- they would hold up all of a client's requests, for long
+        "retry_after_date", "retry_after_decade", "retry_after_far_date", "retry_after_fraction",
+        "retry_after_huge", "retry_after_overflow", "retry_after_seconds",
+      }, missing)
+      for name, plan in pairs(chance.plans) do
+        if plan.fault then assert(faults[plan.fault], name) end
+        if plan.case then assert(cases[plan.case], name) end
+      end
     end)
 
     it("redirects to the other origin", function()

@@ -1,5 +1,6 @@
 -- The calls under /control, by which a spec rules the proxy. Bodies are Lua literals both ways.
 
+local chance = require "support.chance"
 local forwarder = require "support.forwarder"
 local literal = require "support.literal"
 local loop = require "support.loop"
@@ -39,6 +40,7 @@ function CALLS.connections()
   return accepted
 end
 
+CALLS.met = chance.met
 CALLS.forward = forwarder.set
 CALLS.relay = relay.set
 CALLS.relayed = relay.log
@@ -58,6 +60,7 @@ local function discount(c)
 end
 
 function control.note(c, request)
+  if not service.has_log() then return end
   log[#log + 1] = {
     method = request.method, path = request.path, headers = request.headers, body = request.body,
     malformed = request.malformed, connection = c.number, port = c.port, at = loop.now(),

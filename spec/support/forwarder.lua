@@ -2,6 +2,7 @@
 -- neither HTTP nor TLS.
 
 local connection = require "support.connection"
+local generator = require "support.generator"
 local loop = require "support.loop"
 
 local forwarder = {}
@@ -29,23 +30,11 @@ end
 
 forwarder.set {}
 
--- Numbers of one link's own: who runs first among several changes nothing. xorshift64*
-local function generator(seed)
-  local state = seed * 0x9E3779B97F4A7C15 | 1
-  local function step()
-    state = state ~ state >> 12
-    state = state ~ state << 25
-    state = state ~ state >> 27
-    return (state * 0x2545F4914F6CDD1D >> 11) / 2.0 ^ 53
-  end
-  for _ = 1, 4 do step() end
-  return step
-end
-
 local ENDS = { "fin", "rst", "silence" }
 
 -- How this link will be, by chance: pieces, delays, and whether it ends early, after how many
--- bytes in both directions, and how.
+-- bytes in both directions, and how. By numbers of its own: who runs first among several changes
+-- nothing.
 local function make_rough(link, rough)
   local chance = generator(rough.seed * 1000003 + opened)
   link.chance, link.delay = chance, rough.delay or 0.01

@@ -129,6 +129,11 @@ function methods:log()
   return call(self, "log")
 end
 
+-- What requests met by chance since the reset: how often, by name.
+function methods:met()
+  return call(self, "met")
+end
+
 -- What the way by forwarder_url is like from here on: see forwarder.lua.
 function methods:forward(what)
   call(self, "forward", what)

@@ -2,6 +2,7 @@
 
 local cjson = require "cjson"
 local auth = require "support.auth"
+local chance = require "support.chance"
 local dialects = require "support.dialects"
 local faults = require "support.faults"
 local images = require "support.images"
@@ -23,6 +24,7 @@ local DEFAULTS = {
   script = {},        -- what the next requests get: a plan for each
   handshakes = {},    -- what the next ones of TLS meet: the name of a fault, or "pass", for each
   certificate = "good", newest = "1.3",   -- what TLS shows, and its newest version
+  log = true,         -- is there a log? In hours it becomes long
 }
 
 local ENVELOPE = { '{"code":0,"message":"成功","data":', "}" }
@@ -38,13 +40,18 @@ function service.reset()
   settings = {}
   for name, value in pairs(DEFAULTS) do settings[name] = value end
   tasks.reset()
+  chance.reset()
+end
+
+function service.has_log()
+  return settings.log
 end
 
 -- Plans ------------------------------------------------------------------------------------------
 -- "pass", the name of a fault or of a dialect's case, or a table { fault =, case =, status =,
 -- body =, type =, headers =, delay =, close = } with a fault's own arguments. For submits also
 -- life, pace, fields of the task that is made, and result, queue, word of the answer. With `cut`
--- a connection that ends says nothing of it to TLS.
+-- a connection that ends says nothing of it to TLS. { any = SEED } leaves it to chance.lua.
 
 local function plan_of(wish)
   local plan = wish
@@ -256,8 +263,10 @@ local function planned(request)
   local own = handler == submit and is_plan(settings.submit) and settings.submit
     or handler == list and (table.remove(settings.lists, 1) or settings.list)
     or handler == images.picture and settings.image
-  return plan_of(table.remove(settings.script, 1) or table.remove(task.script, 1)
+  local plan = plan_of(table.remove(settings.script, 1) or table.remove(task.script, 1)
     or task.fault or own or settings.fault or "pass")
+  if not plan.any then return plan end
+  return plan_of(chance.pick(plan, dialects[settings.dialect].cases, request))
 end
 
 function service.serve(connection, request)

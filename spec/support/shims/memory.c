@@ -4,6 +4,7 @@
      memory.mark()    from here on the most is sought
      memory.most()    the most that was held since, beyond what there was then
      memory.held()    what is held now, beyond that
+     memory.trim()    gives the system back what the C library only keeps
 
    What the C library rounds up to is counted, its own book-keeping is not, nor
    that a block which grows may be there twice for a moment: a large one is not,
@@ -72,9 +73,18 @@ static int get_held (lua_State *L) {
   return 1;
 }
 
+static int trim (lua_State *L) {
+  (void)L;
+  malloc_trim(0);
+  return 0;
+}
+
 int luaopen_memory (lua_State *L) {
-  static const luaL_Reg functions[] = {
-    {"mark", mark}, {"most", get_most}, {"held", get_held}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"mark", mark},
+                                       {"most", get_most},
+                                       {"held", get_held},
+                                       {"trim", trim},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }
