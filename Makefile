@@ -410,8 +410,8 @@ lint-c:
 
 
 # What `mjtask simulate` runs: the server of our specs, and no more of them.
-SIMULATOR = $(wildcard spec/fixtures/*.json) $(patsubst %,spec/support/%.lua,auth connection control dialects faults \
-            forwarder gzip images json literal lives loop pictures relay results service serving submits tasks)
+SIMULATOR = $(wildcard spec/fixtures/*.json) $(patsubst %,spec/support/%.lua,auth chance connection control dialects faults \
+            forwarder generator gzip images json literal lives loop pictures relay results service serving submits tasks)
 
 install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR, INST_DATADIR)
 	@for file in $(LUA_FILES:lua/%=%); do \
