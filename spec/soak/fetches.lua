@@ -18,11 +18,11 @@ local SECONDS, FETCHES = tonumber(arg[1]), math.tointeger(tonumber(arg[2]))
 local ID = "1735030480754475" -- the seed: 4,524 bytes
 local INFLIGHT = 16
 local BATCH = 500 -- fetches in flight together, and as many one after another
-local SAMPLES, WARM = 10, 1
+local SAMPLES, WARM = 10, 3 -- the first ones are not judged
 local GROWTH = { heap = 64, held = 64, memory = 64 } -- KiB
 -- Until so many fetches what malloc has given still finds its places, between which something is
 -- left: then the size may have grown by more KiB.
-local SETTLED, UNSETTLED = 300000, 256
+local SETTLED, UNSETTLED = 1000000, 256
 
 local now = core.now
 
