@@ -248,6 +248,17 @@ describe("a callback #I5", function()
     assert.same({ 1, 2, 3, 4, 5 }, names())
   end)
 
+  it("has its place also while a call blocks", function()
+    local one <close> = new { max_inflight = 1 }
+    p:task(ID, { fault = "stall" })
+    local operation = one:fetch(ID, function() end)
+    local task, err = one:fetch(OTHER, { timeout = 0.2 })
+    failed_with("timeout", task, err)
+    assert.equal(1, #p:log())
+    operation:cancel()
+    assert(one:fetch("1735030480754475"))
+  end)
+
   describe("may", function()
     it("start further calls, which are told by a later step", function()
       local depth = 0

@@ -293,11 +293,10 @@ return -math.huge]])
 
 -- lua/mjtask/straight.lua
 
-try("a straight call in the way of others", "lua/mjtask/straight.lua", "schedule fetch async", [[
-if schedule.jump or not schedule:is_free() then return nil end]], [[
-if schedule.jump then return nil end]])
+try("a straight call in the way of others", "lua/mjtask/straight.lua", "async", [[
+if not schedule:is_free() then return nil end]], "")
 
-try("a straight call that is left", "lua/mjtask/straight.lua", "schedule network", [[
+try("a straight call that is left", "lua/mjtask/straight.lua", "network", [[
     seat.transfer:cancel()
     seat.transfer, schedule.inflight = false, schedule.inflight - 1]], "")
 
@@ -309,7 +308,7 @@ try("a straight call and a pause", "lua/mjtask/retry.lua", "retry pace", [[
 or turn_of(pace) > call.started or first_of(pace.line) then]], [[
 then]])
 
-try("a straight call and its trace", "lua/mjtask/retry.lua", "fetch retry client", [[
+try("a straight call and its trace", "lua/mjtask/retry.lua", "retry", [[
 if settings.trace or client.loop]], [[
 if client.loop]])
 
@@ -368,13 +367,13 @@ try("a list's dropped ids", "lua/mjtask/watch.lua", "watch", [[
     if task or found then
       judge(self, place, task or {}, nil, chance)]])
 
-try("a place that is not free yet", "lua/mjtask/watch.lua", "watch", [[
+try("a place that is not free yet", "lua/mjtask/watch.lua", "watch watch_callback watch_list hint", [[
 if not self.taken[place] then free(self, place) end]], [[
 free(self, place)]])
 
 -- lua/mjtask/download.lua
 
-try("the redirects of a picture", "lua/mjtask/download.lua", "download", [[
+try("the redirects of a picture", "lua/mjtask/download.lua", "download secrets faults handshake", [[
 if was_secure and not secure then]], [[
 if false then]])
 

@@ -404,7 +404,7 @@ local function specs(way)
         p:task(OTHER, { life = "stuck" })
         local before = core.now()
         local output, status = child.run(way.script(p) .. ([[
-          local mj = new { timeout = 20 }
+          local mj = new { timeout = 20, max_inflight = 1 } -- whose place is free again
           local id, stuck = %q, %q
           os.execute "(sleep 0.1; kill -INT $PPID) > /dev/null 2>&1 &"
           local ok, problem = pcall(function() %s end)

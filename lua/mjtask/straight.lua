@@ -36,7 +36,7 @@ end
 ---@param request table
 ---@return userdata? transfer
 function straight.send(schedule, request)
-  if schedule.jump or not schedule:is_free() then return nil end
+  if not schedule:is_free() then return nil end
   local seat = take_seat(schedule)
   local ok, transfer = pcall(wait, schedule, request, seat)
   if seat.transfer then
