@@ -367,7 +367,8 @@ try("a list's dropped ids", "lua/mjtask/watch.lua", "watch", [[
     if task or found then
       judge(self, place, task or {}, nil, chance)]])
 
-try("a place that is not free yet", "lua/mjtask/watch.lua", "watch watch_callback watch_list hint", [[
+try("a place that is not free yet", "lua/mjtask/watch.lua",
+  "watch watch_callback watch_list hint", [[
 if not self.taken[place] then free(self, place) end]], [[
 free(self, place)]])
 
