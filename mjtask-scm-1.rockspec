@@ -56,6 +56,7 @@ build = {
     ["mjtask.cli.state"] = "lua/mjtask/cli/state.lua",
     ["mjtask.cli.waiting"] = "lua/mjtask/cli/waiting.lua",
     ["mjtask.client"] = "lua/mjtask/client.lua",
+    ["mjtask.deliveries"] = "lua/mjtask/deliveries.lua",
     ["mjtask.download"] = "lua/mjtask/download.lua",
     ["mjtask.errors"] = "lua/mjtask/errors.lua",
     ["mjtask.fifo"] = "lua/mjtask/fifo.lua",

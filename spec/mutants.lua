@@ -257,11 +257,11 @@ try("max_inflight", "lua/mjtask/schedule.lua", "schedule", [[
 if owner.inflight < owner.max_inflight and owner.queue:is_empty() then return true end]], [[
 if true then return true end]])
 
-try("an error kept for later", "lua/mjtask/schedule.lua", "schedule async", [[
+try("an error kept for later", "lua/mjtask/deliveries.lua", "schedule async", [[
 failed, problem = true, err]], [[
 error(err, 0)]])
 
-try("nobody's deliveries", "lua/mjtask/schedule.lua", "schedule async", [[
+try("nobody's deliveries", "lua/mjtask/deliveries.lua", "schedule async", [[
 while delivery and delivery.owner and delivery.owner.abandoned do delivery = queue:pop() end]], [[
 ]])
 
@@ -510,8 +510,8 @@ try("memory: the stack of a watch", "lua/mjtask/watcher.lua", "watch@oom watch-s
 try("memory: the stack of an end", "lua/mjtask/schedule.lua", "close@oom cancel-callback@oom", [[
   deepen(all and STEPPING or ENDING)]], "")
 
-try("memory: the stack of a callback", "lua/mjtask/schedule.lua", "close@oom", [[
-local ok, err = pcall(deepen, ENDING)]], [[
+try("memory: the stack of a callback", "lua/mjtask/deliveries.lua", "close@oom", [[
+local ok, err = pcall(self.brace, self)]], [[
 local ok, err = true, nil]])
 
 try("memory: who rests", "lua/mjtask/schedule.lua", "watch@oom", [[

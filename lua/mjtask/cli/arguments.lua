@@ -147,17 +147,22 @@ function define.buttons(command)
   return "mjtask buttons 1735030480754475"
 end
 
+-- What press and submit have in common: what becomes of the task that is made.
+local function groups_of_made(command)
+  command:group("Results", format(command),
+    command:flag("-w --wait", "Wait for it, as `mjtask wait` does."), saving(command))
+  command:group("Waiting", looks(command))
+  quiet(command)
+  server(command)
+end
+
 function define.press(command)
   command:description("Press a button of a task that succeeded, and print the id of the task that "
     .. "makes. This costs money: it is sent once.")
   command:argument("ID", "The task's id."):target "id":convert(id)
   command:argument("LABEL", "The button's label, emoji or custom id."):target "label"
   command:group("Presses", modal(command))
-  command:group("Results", format(command),
-    command:flag("-w --wait", "Wait for it, as `mjtask wait` does."), saving(command))
-  command:group("Waiting", looks(command))
-  quiet(command)
-  server(command)
+  groups_of_made(command)
   return "mjtask press 1735030480754475 U1 --wait -o .\n"
     .. "  mjtask press 1735030480754475 🔄"
 end
@@ -174,11 +179,7 @@ function define.submit(command)
       .. "times: several."):argname "FILE":count "*",
     command:option("-F --field", "A field of the body: NAME=TEXT, or NAME:=JSON."):argname "FIELD"
       :count "*")
-  command:group("Results", format(command),
-    command:flag("-w --wait", "Wait for it, as `mjtask wait` does."), saving(command))
-  command:group("Waiting", looks(command))
-  quiet(command)
-  server(command)
+  groups_of_made(command)
   return 'mjtask submit imagine "a red cat --ar 16:9" --wait -o .\n'
     .. "  mjtask submit blend -i one.png -i two.png -F dimensions=PORTRAIT\n"
     .. "  mjtask submit describe -i cat.png --wait --json"
