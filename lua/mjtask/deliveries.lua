@@ -1,5 +1,5 @@
--- When user code runs, and whose its errors are. Knows a schedule's line of calls, and who belongs to
--- whom; must not know what anybody waits for.
+-- When user code runs, and whose its errors are. Knows a schedule's line of calls, and who belongs
+-- to whom; must not know what anybody waits for.
 
 local deliveries = {}
 
