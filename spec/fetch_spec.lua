@@ -439,11 +439,26 @@ describe("fetch", function()
       '{"id":1735030480000002,"status":"SUCCESS"}', '{"id":"0","status":"SUCCESS"}',
       '{"code":0,"data":{"id":"1735030480000002"}}' } do
       will_send(body)
+      mj:close()
+      mj = new()
       local err = fails_with("schema", mj:fetch(ID))
       assert.is_false(err.retryable)
       assert.equal(ID, err.id)
       assert.equal(1, err.attempts)
     end
+  end)
+
+  it("asks once more, over a fresh connection, if another task came over a used one", function()
+    local other = { status = 200, body = '{"id":"1735030480000002","status":"SUCCESS"}' }
+    p:task(ID, { life = "done" })
+    p:set { script = { "pass", other, "pass", other, other } }
+    assert(mj:fetch(ID))
+    assert.equal("SUCCESS", assert(mj:fetch(ID)).status)
+    assert.equal(2, p:connections())
+    local err = fails_with("schema", mj:fetch(ID))
+    assert.is_false(err.retryable)
+    assert.equal(2, err.attempts)
+    assert.equal(3, p:connections())
   end)
 
   it("takes a task without an id, and one whose id is an integer", function()

@@ -271,11 +271,23 @@ try("the submit that is sent once", "lua/mjtask/retry.lua", "submit", [[
 local sent_once = request.once and not err.unsent]], [[
 local sent_once = false]])
 
+try("an answer to another's question", "lua/mjtask/retry.lua", "faults", [[
+err.stray, err.retryable = nil, transfer:kept()]], [[
+err.stray = nil]])
+
+try("a connection of its own", "src/mjtask.c", "fetch", [[
+lua_pushboolean(L, transfer->connections == 0);]], [[
+lua_pushboolean(L, 1);]])
+
 -- lua/mjtask/actions.lua
 
 try("the fresh connection of a submit", "lua/mjtask/actions.lua", "submit", [[
 body = json, fresh = true, once = true,]], [[
 body = json, once = true,]])
+
+try("the fresh connection of a seed", "lua/mjtask/actions.lua", "faults cancel_seed", [[
+"/image-seed", fresh = true,]], [[
+"/image-seed",]])
 
 -- lua/mjtask/retry.lua
 

@@ -549,7 +549,6 @@ describe("a look that fails #L13", function()
     ["no such route"] = { "no_route", "unsupported" },
     ["no credit"] = { "quota", "quota" },
     ["a redirect"] = { "redirect_302", "redirect" },
-    ["another task"] = { { status = 200, body = '{"id":"2"}' }, "schema" },
     ["no task"] = { { status = 200, body = "[]" }, "schema" },
     ["a body too large"] = { "chunk_big", "too_large" },
     ["a bad request"] = { { status = 400, body = "" }, "http" },
@@ -563,6 +562,16 @@ describe("a look that fails #L13", function()
       looked_at { 0, 5 }
     end)
   end
+
+  it("ends if another task comes over a fresh connection, too", function()
+    local other = { status = 200, body = '{"id":"2"}' }
+    new { retries = 2 }
+    scripted("pass", other, other)
+    local err = fails_with("schema", mj:wait(ID))
+    assert.is_false(err.retryable)
+    assert.equal(3, err.attempts)
+    assert.equal(2, p:connections())
+  end)
 end)
 
 describe("progress", function()

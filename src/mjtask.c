@@ -181,6 +181,14 @@ static int transfer_answer (lua_State *L) {
   return 2;
 }
 
+/* kept () --> did it go over a connection that had been used before? */
+static int transfer_kept (lua_State *L) {
+  const Transfer *transfer = luaL_checkudata(L, 1, TRANSFER);
+  luaL_argcheck(L, transfer->state >= TRANSFER_TAKEN, 1, "not handed out");
+  lua_pushboolean(L, transfer->connections == 0);
+  return 1;
+}
+
 /* ---- the engine: configuration ----------------------------------------------------- */
 
 static const struct {
@@ -531,6 +539,7 @@ static int engine_base (lua_State *L) {
 
 static const luaL_Reg transfer_methods[] = {
   {"answer", transfer_answer},
+  {"kept", transfer_kept},
   {"cancel", transfer_cancel},
   {"received", transfer_received},
   {NULL, NULL},

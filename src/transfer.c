@@ -260,6 +260,7 @@ static void note_answer (Transfer *transfer, CURL *easy) {
   curl_off_t wait = 0;
   curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &transfer->status);
   curl_easy_getinfo(easy, CURLINFO_REQUEST_SIZE, &transfer->sent);
+  curl_easy_getinfo(easy, CURLINFO_NUM_CONNECTS, &transfer->connections);
   if (curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK)
     transfer->retry_after = (double)wait;
   if (curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type) == CURLE_OK &&

@@ -74,6 +74,7 @@ typedef struct Transfer {
   CURLcode code; /* how it ended */
   long status; /* HTTP's, 0: no answer */
   long sent; /* bytes of the request that went out */
+  long connections; /* made for it, 0: a kept one was used */
   double retry_after; /* seconds, 0: not given */
   char type[TRANSFER_TYPE_MAX]; /* content type, "" if none */
   int moved; /* the body is where a redirect leads */

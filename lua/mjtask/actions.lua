@@ -1,5 +1,8 @@
 -- What changes something on the server: submits, presses, modals, cancels; and the seed. Knows
 -- tasks and buttons; the sending and the retrying are retry.lua's.
+--
+-- All this goes out on fresh connections: on a kept one the first answer may be one that nobody
+-- asked for, and none of these answers tells which task it is about.
 
 local answer = require "mjtask.answer"
 local body = require "mjtask.body"
@@ -80,7 +83,8 @@ end
 ---@param call mjtask.Call
 function actions.cancel(call)
   return retry.request(call, {
-    path = "/mj/task/" .. call.id .. "/cancel", body = "{}", max_body = call.settings.max_body,
+    path = "/mj/task/" .. call.id .. "/cancel", body = "{}", fresh = true,
+    max_body = call.settings.max_body,
   }, answer.cancelled)
 end
 
@@ -90,7 +94,8 @@ function actions.seed(call)
   local now = call.schedule.now
   while true do
     local seed, err = retry.request(call, {
-      path = "/mj/task/" .. call.id .. "/image-seed", max_body = call.settings.max_body,
+      path = "/mj/task/" .. call.id .. "/image-seed", fresh = true,
+      max_body = call.settings.max_body,
     }, answer.seed)
     if seed or not err.pending then return seed, err end
     local due = now() + (err.retry_after or call.settings.interval)

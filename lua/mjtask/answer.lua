@@ -138,7 +138,7 @@ local function id_of(task)
   return type(id) == "string" and id ~= "" and id or nil
 end
 
---- Reads the answer to a fetch.
+--- Reads the answer to a fetch. An error that is `stray` (an extra field) is another's answer.
 ---@param value any the decoded body, nil if it is no JSON
 ---@param facts? table what the core's transfer says beside it, nil: JSON with status 200
 ---@param redact fun(text: string): string
@@ -152,7 +152,7 @@ function answer.task(value, facts, redact, id)
   local own = id_of(task)
   if own and own ~= id then
     return nil, errors.new("schema", "the server sent another task: id "
-      .. errors.printable(redact(own), 128))
+      .. errors.printable(redact(own), 128), { stray = true })
   end
   return tasks.adopt(task)
 end

@@ -191,6 +191,9 @@ local function judge(call, request, transfer, read)
   local value, facts = transfer:answer()
   local result, err = read(value, facts, call.client.redact, call)
   if result ~= nil and not request.file then speed_up(call.client.pace) end
+  if err and err.stray then -- the connection may be out of step: by an answer nobody asked for
+    err.stray, err.retryable = nil, transfer:kept()
+  end
   if err and err.kind == "timeout" and call.schedule.now() >= call.deadline - SLOP then
     err = retry.timed_out(call)
   end

@@ -46,8 +46,8 @@ local rows = {
 -- What gets there whole, however it is sent, is most of it: else nothing would ever go on.
 local groups = {
   [4] = "bytewise chunked until_close close okclose bom folded bare_lf no_colon",
-  [2] = [[gzip okrst deadsecond rstsecond extra_answer rst done_rst rst_head rst_body empty short
-    short_chunk no_last_chunk]],
+  [2] = [[gzip okrst deadsecond rstsecond extra_answer stray_answer rst done_rst rst_head rst_body
+    empty short short_chunk no_last_chunk]],
   [1] = [[html html_502 html_504 empty_body plain_null truncated trailing nul twice
     until_close_short length_too_small length_and_chunked two_lengths negative_length huge_length
     no_number_length]],

@@ -226,6 +226,14 @@ function faults.extra_answer(c, answer)
   c:send(table.concat { wire(out) } .. table.concat { wire(extra) })
 end
 
+-- The same, apart from the first: over TLS in a record of its own.
+function faults.stray_answer(c, answer)
+  local out = answer()
+  c:send(table.concat { wire(out) })
+  local stray = { status = 200, type = out.type, body = '{"id":"stray","status":"SUCCESS"}' }
+  c:send(table.concat { wire(stray) })
+end
+
 -- Endless bodies of spaces, or of plan.mib MiB of them before the answer's own.
 
 local SPACES = (" "):rep(65536)
