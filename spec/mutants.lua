@@ -379,8 +379,7 @@ try("a list's dropped ids", "lua/mjtask/watch.lua", "watch", [[
     if task or found then
       judge(self, place, task or {}, nil, chance)]])
 
-try("a place that is not free yet", "lua/mjtask/watch.lua",
-  "watch watch_callback watch_list hint", [[
+try("a place that is not free yet", "lua/mjtask/watch.lua", "watch", [[
 if not self.taken[place] then free(self, place) end]], [[
 free(self, place)]])
 
@@ -476,7 +475,7 @@ try("memory: a channel that opens half", "src/engine.c", "download@oom", [[
 if (fault != NULL) close_channel(channel, 0);]], [[
 ;]])
 
-try("memory: a socket nobody can watch", "src/engine.c", "fetch-nowhere@oom", [[
+try("memory: a socket nobody can watch", "src/engine.c", "download-nowhere@oom", [[
     give_up(engine, easy);
   return 0;]], [[
     return -1;
@@ -502,7 +501,7 @@ own.encode_keep_buffer(false)]])
 try("memory: what a dead operation leaves", "lua/mjtask/schedule.lua", "wait@oom", [[
 if not ok then coroutine.close(thread) end]], "")
 
-try("memory: the stack of a step", "lua/mjtask/schedule.lua", "fetch-callback@oom", [[
+try("memory: the stack of a step", "lua/mjtask/schedule.lua", "watch@oom", [[
   deepen(STEPPING)
   local outer, inside]], [[
   local outer, inside]])
@@ -522,11 +521,7 @@ try("memory: the stack of a watch", "lua/mjtask/watcher.lua", "watch@oom watch-s
 try("memory: the stack of an end", "lua/mjtask/schedule.lua", "close@oom cancel-callback@oom", [[
   deepen(all and STEPPING or ENDING)]], "")
 
-try("memory: the stack of a callback", "lua/mjtask/deliveries.lua", "close@oom", [[
-local ok, err = pcall(self.brace, self)]], [[
-local ok, err = true, nil]])
-
-try("memory: who rests", "lua/mjtask/schedule.lua", "watch@oom", [[
+try("memory: who rests", "lua/mjtask/schedule.lua", "fetch-many-callback@oom", [[
 timers:set(self, time or math.huge)]], [[
 timers:set(self, time)]])
 
@@ -557,10 +552,6 @@ try("memory: a loop that is left", "lua/mjtask/client.lua", "new-in-loop@oom", [
   if not made then
     drop(self)]], [[
   if not made then]])
-
-try("memory: a client that is closed again", "lua/mjtask/schedule.lua", "close@oom", [[
-if self.closed and self.deliveries:is_empty() then return end]], [[
-if self.closed then return end]])
 
 print(("%d guards removed, %d noticed"):format(tried, tried - #survivors))
 os.exit(#survivors == 0)

@@ -287,6 +287,31 @@ describe("a watch", function()
     assert(at[ids[2]] >= 0.35 and at[ids[2]] < 0.35 + SLACK, at[ids[2]])
   end)
 
+  it("leaves its place to nobody while it is still in a list that is under way", function()
+    new_real { timeout = 0.3 }
+    local lives = { "stuck", "stuck", "stuck", "done", "done", "done", "stuck" }
+    for n = 8, 13 do lives[n] = "done" end
+    local ids = tasks(table.unpack(lives))
+    mj:fetch_many(ids) -- there are lists
+    p:set { list = { delay = 0.25 } }
+    local more = {
+      [ids[1]] = { 4 }, [ids[4]] = { 5, 6, 7 }, [ids[6]] = { 8, 9, 10, 11, 12, 13 },
+    }
+    local told, count, watcher = {}, 0, nil
+    watcher = mj:watch({ ids[1] }, function(id, task, err)
+      if not id then return end
+      told[id], count = task and "done" or err.kind == "timeout" and "stuck", count + 1
+      for _, n in ipairs(more[id] or {}) do watcher:add(ids[n]) end
+    end)
+    local before = core.now()
+    repeat mj:step(0.05) until core.now() - before >= 0.1
+    watcher:add(ids[2])
+    watcher:add(ids[3])
+    repeat local busy = mj:step(0.1) until not busy or core.now() - before > 2
+    for n, id in ipairs(ids) do assert.equal(lives[n], told[id], n) end
+    assert.equal(#ids, count)
+  end)
+
   -- A clock that oversleeps its first sleep by 1000 s, or so many.
   local function oversleeping(seconds)
     local own = require "support.clock".new()

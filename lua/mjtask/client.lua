@@ -395,11 +395,11 @@ end
 --- Idempotent.
 function methods:close()
   check_client(self, 2)
-  local again = self.closed
-  if not again then self.schedule:brace() end -- it fails now, and nothing has happened
+  if self.closed then return end
+  self.schedule:brace() -- it fails now, and nothing has happened
   self.closed = true
   local ok, problem = pcall(self.schedule.close, self.schedule, "closed")
-  if not again then release(self) end
+  release(self)
   if not ok then error(problem, 0) end
 end
 

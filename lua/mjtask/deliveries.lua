@@ -64,15 +64,16 @@ end
 --- Makes the calls that are due: all of them, or only those for one awaited operation. What they
 --- bring forth themselves is for the next time: calls that fail at once, each made by the callback
 --- of the one before, must not keep a host from its loop. The first error of user code is returned
---- when all have been made. For lack of memory a call stays where it is.
+--- when all have been made. It takes less of the stack than what must precede it: a step, a start, or
+--- `brace`; so none is lost for lack of memory.
 function deliveries.run(self, awaited)
   local outer = self.nested
   local failed, problem = false, nil
   local left = (awaited or self.closed) and math.huge or self.deliveries.count
   self.nested = true
   while left > 0 and not self.deliveries:is_empty() do
-    local ok, err = pcall(self.brace, self)
-    local delivery = ok and next_delivery(self, awaited)
+    local ok, err = true, nil
+    local delivery = next_delivery(self, awaited)
     if delivery then ok, err = make_call(self, delivery) end
     if not ok and failed then
       ok, err = pcall(add_error, self, problem, err, delivery and delivery.owner)

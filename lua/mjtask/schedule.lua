@@ -509,10 +509,9 @@ function methods:await(operation)
 end
 
 --- Ends every operation with `nil, reason`, and moves nothing any more. What is to be told of that
---- is told before this returns; its errors are raised. If there is no memory for that it can be
---- called again.
+--- is told before this returns; its errors are raised. To be called when `brace` was. Idempotent.
 function methods:close(reason)
-  if self.closed and self.deliveries:is_empty() then return end
+  if self.closed then return end
   self.closed = reason
   for operation in next, self.operations do operation:cancel(reason) end
   local failed, problem = deliveries.run(self)

@@ -155,6 +155,7 @@ function methods:add(id)
   if state.closed or state.over or state.call.client.closed then
     error("the watcher is closed", 2)
   end
+  state.call.schedule:brace() -- to take back what is half done
   local added = state.watch:add(id)
   if state.operation.ended then launch(state) else state.call.schedule:tell_host() end
   return added
