@@ -297,10 +297,10 @@ describe("a watch", function()
     local more = {
       [ids[1]] = { 4 }, [ids[4]] = { 5, 6, 7 }, [ids[6]] = { 8, 9, 10, 11, 12, 13 },
     }
-    local told, count, watcher = {}, 0, nil
+    local told, ends, watcher = {}, 0, nil
     watcher = mj:watch({ ids[1] }, function(id, task, err)
       if not id then return end
-      told[id], count = task and "done" or err.kind == "timeout" and "stuck", count + 1
+      told[id], ends = task and "done" or err.kind == "timeout" and "stuck", ends + 1
       for _, n in ipairs(more[id] or {}) do watcher:add(ids[n]) end
     end)
     local before = core.now()
@@ -309,7 +309,7 @@ describe("a watch", function()
     watcher:add(ids[3])
     repeat local busy = mj:step(0.1) until not busy or core.now() - before > 2
     for n, id in ipairs(ids) do assert.equal(lives[n], told[id], n) end
-    assert.equal(#ids, count)
+    assert.equal(#ids, ends)
   end)
 
   -- A clock that oversleeps its first sleep by 1000 s, or so many.

@@ -64,8 +64,8 @@ end
 --- Makes the calls that are due: all of them, or only those for one awaited operation. What they
 --- bring forth themselves is for the next time: calls that fail at once, each made by the callback
 --- of the one before, must not keep a host from its loop. The first error of user code is returned
---- when all have been made. It takes less of the stack than what must precede it: a step, a start, or
---- `brace`; so none is lost for lack of memory.
+--- when all have been made. It takes less of the stack than what must precede it: a step, a start,
+--- or `brace`; so none is lost for lack of memory.
 function deliveries.run(self, awaited)
   local outer = self.nested
   local failed, problem = false, nil
