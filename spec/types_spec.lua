@@ -212,7 +212,7 @@ end)
 
 describe("of an error", function()
   -- Between rooms only.
-  local INTERNAL = set { "unsent", "pending" }
+  local INTERNAL = set { "unsent", "pending", "stray" }
 
   it("each field is in the types and the README, and the other way round", function()
     local mj <close> = new { retries = 0 }
