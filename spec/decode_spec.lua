@@ -657,6 +657,33 @@ describe("decode: duplicate keys #J5", function()
   end)
 end)
 
+-- Some are kept from one document to the next: see read_key.
+describe("decode: keys", function()
+  it("are told apart by every byte and by their length", function()
+    local json, expected = {}, {}
+    for _, key in ipairs { "axbxc", "aybxc", "axbyc", "aybyc", "axbbxc", "a", "aa", "aaa", "aba",
+      ("k"):rep(31), ("k"):rep(32), ("k"):rep(33), "abc ", "abc", "\0", "a\0a", "é", "è" } do
+      if not expected[key] then json[#json + 1] = ('"%s":%d'):format(
+        key:gsub("%z", "\\u0000"), #json + 1) end
+      expected[key] = expected[key] or #json
+    end
+    for _ = 1, 3 do gives(expected, "{" .. table.concat(json, ",") .. "}") end
+  end)
+
+  it("may be any number, and live as long as their tables", function()
+    for round = 1, 3 do
+      local json, expected = {}, {}
+      for k = 1, 2000 do
+        local key = ("key%d_%d"):format(k, round % 2)
+        json[k], expected[key] = ('"%s":%d'):format(key, k), k
+      end
+      local value = decode("{" .. table.concat(json, ",") .. "}")
+      collectgarbage()
+      assert.same(expected, value)
+    end
+  end)
+end)
+
 describe("decode: containers", function()
   it("holds arrays of any length, in order", function()
     for _, length in ipairs { 0, 1, 2, 3, 62, 63, 64, 65, 66, 127, 128, 129, 192, 193, 1000,

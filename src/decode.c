@@ -29,6 +29,10 @@
    only counts whether one is not 0. */
 #define MAX_DIGITS 768
 
+/* Keys that are kept from one document to the next, and the longest of them. */
+#define KEYS 256
+#define MAX_KEY 32 /* bytes */
+
 #define MIN_SCRATCH 1024 /* bytes */
 #define ROW 256 /* bytes of scratch that a row of escapes gets */
 
@@ -42,6 +46,7 @@ typedef struct Decoder {
   int hints[HINTED_LEVELS]; /* fields of the next object, for each level */
   int strict; /* as in DecodeOptions */
   int null_index; /* as in DecodeOptions */
+  int keys_index; /* where the table of kept keys is on the stack */
   int scratch_index; /* where the scratch userdata lives on the stack */
   Byte *scratch; /* text of the string that is being unescaped */
   size_t capacity; /* bytes of scratch */
@@ -300,6 +305,37 @@ static const Byte *read_string (Decoder *d, const Byte *p) {
   return p + 1;
 }
 
+/* Tasks have the same few keys. The last one of its hash is at hand: then Lua
+   need not look for it among all its strings. */
+static const Byte *read_key (Decoder *d, const Byte *p) {
+  const Byte *const text = p + 1, *const end = skip_plain(text, d->end);
+  const size_t size = (size_t)(end - text);
+  const char *kept;
+  size_t length, hash;
+  if (peek(d, end) != '"' || size == 0 || size > MAX_KEY)
+    return read_string(d, p);
+  hash = (text[0] * 7u + text[size / 2] * 5u + text[size - 1] * 3u) ^ size;
+  lua_rawgeti(d->L, d->keys_index, (lua_Integer)(hash % KEYS) + 1);
+  kept = lua_tolstring(d->L, -1, &length);
+  if (kept == NULL || length != size || memcmp(kept, text, size) != 0) {
+    lua_pop(d->L, 1);
+    lua_pushlstring(d->L, (const char *)text, size);
+    lua_pushvalue(d->L, -1);
+    lua_rawseti(d->L, d->keys_index, (lua_Integer)(hash % KEYS) + 1);
+  }
+  return end + 1;
+}
+
+/* Pushes the table of kept keys, which a Lua state has once. */
+static void push_keys (lua_State *L) {
+  static const char name; /* its address */
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &name) != LUA_TNIL) return;
+  lua_pop(L, 1);
+  lua_createtable(L, KEYS, 0);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &name);
+}
+
 
 /* Numbers */
 
@@ -464,14 +500,14 @@ static const Byte *read_array (Decoder *d, const Byte *p) {
 
 static const Byte *read_object (Decoder *d, const Byte *p) {
   const int level = d->depth < HINTED_LEVELS ? d->depth : HINTED_LEVELS - 1;
-  p = enter(d, p, 4);
+  p = enter(d, p, 5);
   if (p == NULL) return NULL;
   lua_createtable(d->L, 0, peek(d, p) == '}' ? 0 : d->hints[level]);
   if (peek(d, p) != '}') {
     int size = 0;
     for (;; p = skip_space(d, p + 1)) {
       if (peek(d, p) != '"') return fail(d, p, "key expected");
-      p = read_string(d, p);
+      p = read_key(d, p);
       if (p == NULL) return NULL;
       p = skip_space(d, p);
       if (peek(d, p) != ':') return fail(d, p, "':' expected");
@@ -540,8 +576,10 @@ int decode (lua_State *L, const char *text, size_t size,
   d.strict = options->strict;
   d.null_index = options->null_index;
   d.scratch_index = top + 1;
-  reserve(L, 4);
+  d.keys_index = top + 2;
+  reserve(L, 6);
   lua_pushnil(L); /* the scratch's place */
+  push_keys(L);
   if (size >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) p += 3; /* BOM? */
   p = read_value(&d, skip_space(&d, p));
   if (p != NULL) {
@@ -555,5 +593,6 @@ int decode (lua_State *L, const char *text, size_t size,
     return 0;
   }
   lua_replace(L, d.scratch_index);
+  lua_settop(L, d.scratch_index);
   return 1;
 }
