@@ -3,6 +3,7 @@
 
 local mjtask = require "mjtask"
 local process = require "support.process"
+local releases = require "support.releases"
 local shell = require "support.shell"
 
 local function output (command)
@@ -17,30 +18,14 @@ local function sorted (list)
   return list
 end
 
-local function load_rock (path)
-  local rock = {}
-  assert(loadfile(path, "t", rock))()
-  return rock
+local scm
+local others = {} -- the rockspecs of releases, and of the next
+for _, one in ipairs(releases.rockspecs()) do
+  if one.path == "mjtask-scm-1.rockspec" then scm = one else others[#others + 1] = one end
 end
-
--- "1.0.0" of "1.0.0-1": the sources' version, without the rockspec's own revision.
-local function number_of (rock)
-  return assert(rock.version:match "^(.+)%-%d+$", rock.version)
-end
-
--- Is it released, as the CHANGELOG says: has it a section, with a day?
-local function is_released (number)
-  local file <close> = assert(io.open "CHANGELOG.md")
-  for found in file:read "a":gmatch "\n## %[?([%d.]+)%]? %- %d%d%d%d%-%d%d%-%d%d\n" do
-    if found == number then return true end
-  end
-  return false
-end
-
-local SCM = "mjtask-scm-1.rockspec"
 
 describe("the rockspec of what is in the tree", function ()
-  local rock = load_rock(SCM)
+  local rock = scm.rock
   local modules = rock.build.modules
 
   it("lists the Lua files that there are, under their names", function ()
@@ -74,44 +59,40 @@ end)
 -- A release's rockspec cannot read the other, so it says the same again. Once it is released it may
 -- fall behind.
 describe("the rockspecs", function ()
-  local rocks = { [SCM] = load_rock(SCM) }
-  for _, path in ipairs(output "ls rockspecs/*.rockspec") do rocks[path] = load_rock(path) end
-
   it("are named after what they hold, and fetch the tag of that number", function ()
-    for path, rock in pairs(rocks) do
-      local name = ("%s-%s.rockspec"):format(rock.package, rock.version)
-      assert.equal(name, path:match "[^/]+$")
-      local tag = path ~= SCM and "v" .. number_of(rock) or nil
-      assert.equal(tag, rock.source.tag, path)
+    for _, one in ipairs { scm, table.unpack(others) } do
+      local name = ("%s-%s.rockspec"):format(one.rock.package, one.rock.version)
+      assert.equal(one == scm and name or "rockspecs/" .. name, one.path)
+      assert.equal(one ~= scm and "v" .. one.number or nil, one.rock.source.tag)
     end
-    assert.equal("scm", number_of(rocks[SCM]))
+    assert.equal("scm", scm.number)
   end)
 
   it("have the version that the module tells; a number has its day in the CHANGELOG", function ()
-    local known = {}
-    for _, rock in pairs(rocks) do known[number_of(rock)] = true end
-    assert(known[mjtask._VERSION], mjtask._VERSION)
-    assert.equal(mjtask._VERSION ~= "scm", is_released(mjtask._VERSION))
+    local current = mjtask._VERSION == "scm" and scm
+    for _, one in ipairs(others) do
+      if one.number == mjtask._VERSION and one.released then current = one end
+    end
+    assert(current, mjtask._VERSION)
   end)
 
-  it("are the same but for the version, if they are of the tree or of what comes next", function ()
-    local compared = 0
-    for path, rock in pairs(rocks) do
-      local number = number_of(rock)
-      if path ~= SCM and (number == mjtask._VERSION or not is_released(number)) then
-        local expected = load_rock(SCM)
-        expected.version, expected.source.tag = rock.version, rock.source.tag
-        assert.same(expected, rock, path)
-        compared = compared + 1
+  it("say the same of the next release as of the tree, but for the version", function ()
+    for _, one in ipairs(others) do
+      if one.current then
+        local rock, expected = {}, {}
+        load(one.text, one.path, "t", rock)()
+        load(scm.text, scm.path, "t", expected)()
+        rock.version, rock.source.tag = expected.version, nil
+        assert.same(expected, rock)
       end
     end
-    assert(compared <= 1, "there is more than one to come")
   end)
 
   it("are lint clean", function ()
     if not process.has "luarocks" then return pending "not run: luarocks is not installed" end
-    for path in pairs(rocks) do
-      local said, reason = process.build("luarocks --lua-version 5.4 lint " .. shell.quoted(path))
+    for _, one in ipairs { scm, table.unpack(others) } do
+      local lint = "luarocks --lua-version 5.4 lint " .. shell.quoted(one.path)
+      local said, reason = process.build(lint)
       assert.equal("", said, reason)
     end
   end)

@@ -1,9 +1,11 @@
--- What a user of LuaRocks gets: the rock of the next release, from a server that has it and what
--- it depends on, into a tree that is empty. The server is a folder; nothing is fetched. What mjtask
--- depends on are rocks of sources, if MJTASK_ROCKS names a folder that has them or LuaRocks keeps
--- some; else stand-ins, which hold the modules that this machine has.
+-- What a user of LuaRocks gets: the rock of the next release (if there is none yet, of the tree),
+-- from a server that has it and what it depends on, into a tree that is empty. The server is a
+-- folder; nothing is fetched. What mjtask depends on are rocks of sources, if MJTASK_ROCKS names a
+-- folder that has them or LuaRocks keeps some; else stand-ins, which hold the modules that this
+-- machine has.
 
 local program = require "support.program"
+local releases = require "support.releases"
 local rocks = require "support.rocks"
 local shell = require "support.shell"
 
@@ -17,13 +19,6 @@ local function write(path, text)
   assert(file:write(text))
 end
 
--- The number and the rockspec of what is released next, or was released last.
-local function newest()
-  local pipe <close> = assert(io.popen "ls rockspecs/*.rockspec | sort -V | tail -n 1")
-  local path = pipe:read "l"
-  return path:match "mjtask%-([%d.]+)%-%d+%.rockspec$", read(path)
-end
-
 -- The version that a module of this machine tells.
 local function told(module, field)
   local ok, value = pcall(require, module)
@@ -31,7 +26,8 @@ local function told(module, field)
 end
 
 describe("a release", function()
-  local number, rockspec = newest()
+  local newest = releases.newest()
+  local number = newest.number
   local room, reason, checkout, tree
 
   -- As RELEASING.md has it: the rockspec's number in the sources, and nothing else.
@@ -42,7 +38,7 @@ describe("a release", function()
     local text, count = read(path):gsub('_VERSION = "[^"]*"', ('_VERSION = "%s"'):format(number))
     assert(count == 1)
     write(path, text)
-    room:pack(rockspec, checkout)
+    room:pack(newest.text, checkout)
   end
 
   setup(function()
@@ -133,7 +129,7 @@ describe("a release", function()
   it("has in its rock the documents, the examples and the types that the checkout has", function()
     if reason then return pending(reason) end
     local own = ("%s/lib/luarocks/rocks-5.4/mjtask/%s"):format(shared(),
-      rockspec:match 'version = "([^"]+)"')
+      newest.rock.version)
     for _, folder in ipairs { "docs", "examples", "library" } do
       local files = rocks.files(folder)
       assert(#files > 3)
