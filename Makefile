@@ -190,7 +190,7 @@ define elsewhere
   elif command -v brew; then system='brew install lua@5.4 curl pkgconf luarocks'; \
     rocks="$$rocks --lua-dir=$$(brew --prefix lua@5.4)"; \
   else system='your package manager, for what Debian calls $(PACKAGES)'; fi >/dev/null; \
-  printf 'deps: no apt-get here, please run\n  %s\n' "$$system" >&2; \
+  printf 'deps: no apt-get here, please run (nobody has tried this yet)\n  %s\n' "$$system" >&2; \
   for rock in lua-cjson argparse luasocket luasec busted; do echo "  $$rocks install $$rock" >&2; done; exit 1
 endef
 
@@ -205,6 +205,7 @@ suite = $(paths) $(2) $(LUA) spec/run.lua --cpath='$(CURDIR)/$(1)/lib/?.so' $(AR
 env: ## print the paths of this checkout, for eval "$(make -s env)"
 	@echo "export $(path)"
 	@echo "export $(call cpath,$(BUILD))"
+	@echo "export PATH='$(CURDIR)/bin':\"\$$PATH\""
 
 demo: all ## run examples/demo.lua
 	@$(call paths,$(BUILD)) $(LUA) examples/demo.lua
