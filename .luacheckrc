@@ -2,7 +2,8 @@ std = "lua54"
 max_line_length = 100
 include_files = {
   "lua/**/*.lua", "src/**/*.lua", "spec/**/*.lua", "library/**/*.lua", "examples/**/*.lua",
-  "bench/**/*.lua", "fuzz/**/*.lua", "bin", "*.rockspec", ".luacheckrc", ".busted",
+  "bench/**/*.lua", "fuzz/**/*.lua", "bin", "*.rockspec", "rockspecs/*.rockspec",
+  ".luacheckrc", ".busted",
 }
 exclude_files = { ".lua", ".luarocks", ".install", "lua_modules", "build" }
 files["examples/lighttpd"] = { globals = { "lighty" } }
@@ -13,4 +14,5 @@ files["library"] = { unused_args = false, max_line_length = false }
 files["spec"] = { std = "+busted" }
 files["spec/c"] = { globals = { "arg" }, read_globals = { "oom" } } -- inside its own host
 files["*.rockspec"] = { std = "+rockspec" }
+files["rockspecs"] = { std = "+rockspec" }
 files[".luacheckrc"] = { std = "+luacheckrc" }

@@ -52,8 +52,9 @@ OBJECTS   := $(patsubst src/%.c,$(BUILD)/obj/%.o,$(wildcard src/*.c))
 EMBEDDED  := $(BUILD)/obj/static/open.o $(BUILD)/static/sources.o
 LUA_FILES := $(sort $(shell find lua -name '*.lua'))
 LIBRARY   := $(filter-out lua/mjtask/cli/%,$(LUA_FILES))
+ROCKSPECS := $(wildcard *.rockspec rockspecs/*.rockspec)
 ALL_LUA    = $(shell find $(wildcard lua src spec examples bench library fuzz) -name '*.lua') \
-             $(wildcard bin/mjtask .busted .luacheckrc)
+             $(wildcard bin/mjtask .busted .luacheckrc) $(ROCKSPECS)
 ALL_C      = $(wildcard src/*.c src/*/*.c spec/c/*.c examples/*/*.c bench/c/*.c fuzz/*.c)
 ALL_H      = $(wildcard src/*.h src/*/*.h spec/c/*.h bench/c/*.h fuzz/*.h)
 
@@ -189,7 +190,7 @@ define elsewhere
   elif command -v brew; then system='brew install lua@5.4 curl pkgconf luarocks'; \
     rocks="$$rocks --lua-dir=$$(brew --prefix lua@5.4)"; \
   else system='your package manager, for what Debian calls $(PACKAGES)'; fi >/dev/null; \
-  printf 'deps: no apt-get here, please run\n  %s\n' "$$system" >&2; \
+  printf 'deps: no apt-get here, please run (nobody has tried this yet)\n  %s\n' "$$system" >&2; \
   for rock in lua-cjson argparse luasocket luasec busted; do echo "  $$rocks install $$rock" >&2; done; exit 1
 endef
 
@@ -204,6 +205,7 @@ suite = $(paths) $(2) $(LUA) spec/run.lua --cpath='$(CURDIR)/$(1)/lib/?.so' $(AR
 env: ## print the paths of this checkout, for eval "$(make -s env)"
 	@echo "export $(path)"
 	@echo "export $(call cpath,$(BUILD))"
+	@echo "export PATH='$(CURDIR)/bin':\"\$$PATH\""
 
 demo: all ## run examples/demo.lua
 	@$(call paths,$(BUILD)) $(LUA) examples/demo.lua
@@ -357,18 +359,22 @@ bench-check: all programs portable ## does every measurement run? Its numbers me
 instructions: all ## count instructions and system calls of a fetch, against bench/limits.lua
 	@$(measured) bench/instructions.lua
 
+# What the sources say they are, and the newest rockspec of that version.
+VERSION  = $(call once,VERSION,sed -n 's/^  _VERSION = "\(.*\)"$(comma)$$/\1/p' lua/mjtask/init.lua)
+ROCKSPEC = $(lastword $(sort $(foreach file,$(ROCKSPECS),$(if $(findstring mjtask-$(VERSION)-,$(file)),$(file)))))
+
 rock: ## install the rock into a scratch tree, and require it from there
 	@rm -rf build/rock && mkdir -p build/rock/checkout
-	@cp -R src lua bin spec *.rockspec build/rock/checkout
+	@cp -R src lua bin spec docs examples library rockspecs *.rockspec build/rock/checkout
 	@if $(LUA) -e 'require "cjson"; require "argparse"' 2>/dev/null; \
 	  then echo 'rocks_provided = { ["lua-cjson"] = "2.1.0-1", argparse = "0.7.1-1" }'; fi > build/rock/config.lua
 	@cd build/rock/checkout && export LUAROCKS_CONFIG='$(CURDIR)/build/rock/config.lua' && \
-	  luarocks --lua-version 5.4 lint mjtask-scm-1.rockspec && \
-	  luarocks --lua-version 5.4 make --tree '$(CURDIR)/build/rock/tree' mjtask-scm-1.rockspec
+	  for file in $(ROCKSPECS); do luarocks --lua-version 5.4 lint $$file || exit; done && \
+	  luarocks --lua-version 5.4 make --tree '$(CURDIR)/build/rock/tree' $(ROCKSPEC)
 	@cd build/rock/tree && \
 	  LUA_PATH="$$PWD/share/lua/5.4/?.lua;$$PWD/share/lua/5.4/?/init.lua;;" LUA_CPATH="$$PWD/lib/lua/5.4/?.so;;" \
-	  $(LUA) -e 'assert(require "mjtask"._VERSION == "scm"); print "rock: installed and required"'
-	@[ "$$(cd / && '$(CURDIR)/build/rock/tree/bin/mjtask' --version)" = 'mjtask scm' ]
+	  $(LUA) -e 'assert(require "mjtask"._VERSION == "$(VERSION)"); print "rock: installed and required"'
+	@[ "$$(cd / && '$(CURDIR)/build/rock/tree/bin/mjtask' --version)" = 'mjtask $(VERSION)' ]
 
 # $(call lint,TOOL,COMMAND): silent when clean; a missing tool is a failure too
 lint = @command -v $(1) >/dev/null || { echo 'not run: $(1) is not installed' >&2; exit 1; }; \
@@ -412,6 +418,7 @@ lint-c:
 # What `mjtask simulate` runs: the server of our specs, and no more of them.
 SIMULATOR = $(wildcard spec/fixtures/*.json) $(patsubst %,spec/support/%.lua,auth chance connection control dialects faults \
             forwarder generator gzip images json literal lives loop pictures relay results service serving submits tasks)
+TYPES     = $(shell find library -name '*.lua')
 
 install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, INST_BINDIR, INST_DATADIR)
 	@for file in $(LUA_FILES:lua/%=%); do \
@@ -424,6 +431,9 @@ install: all ## install for Lua 5.4 (PREFIX, DESTDIR, INST_LUADIR, INST_LIBDIR, 
 	@for file in $(SIMULATOR:spec/%=%); do \
 	  install -d '$(DESTDIR)$(INST_DATADIR)'/$${file%/*} && \
 	  install -m 644 spec/$$file '$(DESTDIR)$(INST_DATADIR)'/$$file || exit; done
+	@for file in $(TYPES); do \
+	  install -d '$(DESTDIR)$(INST_DATADIR)'/$${file%/*} && \
+	  install -m 644 $$file '$(DESTDIR)$(INST_DATADIR)'/$$file || exit; done
 
 uninstall: ## remove what install put there
 	@rm -rf '$(DESTDIR)$(INST_LUADIR)/mjtask' '$(DESTDIR)$(INST_LIBDIR)/mjtask' '$(DESTDIR)$(INST_DATADIR)'

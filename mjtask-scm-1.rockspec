@@ -96,11 +96,13 @@ build = {
   install = {
     bin = { "bin/mjtask" },
   },
-  -- For `mjtask simulate`: the server of our specs.
-  copy_directories = { "spec/fixtures", "spec/support" },
+  -- The types for editors are in library. Those of spec are for `mjtask simulate`: the server of
+  -- our specs.
+  copy_directories = { "docs", "examples", "library", "spec/fixtures", "spec/support" },
 }
 
+-- By make, because LuaRocks does not build before it tests, nor says where the modules are.
 test = {
   type = "command",
-  script = "spec/run.lua",
+  command = [[sh -c 'exec make test ARGS="$*"' test]],
 }

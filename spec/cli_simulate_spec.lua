@@ -83,8 +83,8 @@ describe("mjtask simulate", function()
     local result = command.run({ "simulate", "--port", "0" }, {
       around = "LUA_INIT='package.preload.socket = function() error \"none\" end' %s",
     })
-    assert.same({ 1, "mjtask: simulate needs luasocket: luarocks install luasocket\n" },
-      { result.code, result.err })
+    assert.same({ 1, "mjtask: simulate needs luasocket: "
+      .. "luarocks --lua-version 5.4 install luasocket\n" }, { result.code, result.err })
   end)
 
   it("is installed with all the files it needs, and no other", function()

@@ -1,4 +1,10 @@
--- What is shipped: the rockspec against the tree, and what the core exports.
+-- What is shipped: the rockspecs against each other and the tree, and what the core exports. Must
+-- not install anything: that is rocks_spec's.
+
+local mjtask = require "mjtask"
+local process = require "support.process"
+local releases = require "support.releases"
+local shell = require "support.shell"
 
 local function output (command)
   local pipe <close> = assert(io.popen(command))
@@ -12,9 +18,14 @@ local function sorted (list)
   return list
 end
 
-describe("the rockspec", function ()
-  local rock = {}
-  assert(loadfile("mjtask-scm-1.rockspec", "t", rock))()
+local scm
+local others = {} -- the rockspecs of releases, and of the next
+for _, one in ipairs(releases.rockspecs()) do
+  if one.path == "mjtask-scm-1.rockspec" then scm = one else others[#others + 1] = one end
+end
+
+describe("the rockspec of what is in the tree", function ()
+  local rock = scm.rock
   local modules = rock.build.modules
 
   it("lists the Lua files that there are, under their names", function ()
@@ -34,16 +45,56 @@ describe("the rockspec", function ()
     assert.same(sorted(output "ls src/*.c"), sorted(modules["mjtask.core"].sources))
   end)
 
-  it("installs the command line, and the folders of the simulator", function ()
+  it("installs the command line, documents, types, and the folders of the simulator", function ()
     assert.same({ "bin/mjtask" }, rock.build.install.bin)
-    assert.same({ "spec/fixtures", "spec/support" }, rock.build.copy_directories)
-    for _, name in ipairs { "fixtures/sku.json", "support/serving.lua" } do
-      io.open("spec/" .. name):close()
+    assert.same({ "docs", "examples", "library", "spec/fixtures", "spec/support" },
+      rock.build.copy_directories)
+    for _, path in ipairs { "docs/errors.md", "examples/watch.lua", "library/mjtask.lua",
+      "spec/fixtures/sku.json", "spec/support/serving.lua" } do
+      assert(io.open(path)):close()
+    end
+  end)
+end)
+
+-- A release's rockspec cannot read the other, so it says the same again. Once it is released it may
+-- fall behind.
+describe("the rockspecs", function ()
+  it("are named after what they hold, and fetch the tag of that number", function ()
+    for _, one in ipairs { scm, table.unpack(others) } do
+      local name = ("%s-%s.rockspec"):format(one.rock.package, one.rock.version)
+      assert.equal(one == scm and name or "rockspecs/" .. name, one.path)
+      assert.equal(one ~= scm and "v" .. one.number or nil, one.rock.source.tag)
+    end
+    assert.equal("scm", scm.number)
+  end)
+
+  it("have the version that the module tells; a number has its day in the CHANGELOG", function ()
+    local current = mjtask._VERSION == "scm" and scm
+    for _, one in ipairs(others) do
+      if one.number == mjtask._VERSION and one.released then current = one end
+    end
+    assert(current, mjtask._VERSION)
+  end)
+
+  it("say the same of the next release as of the tree, but for the version", function ()
+    for _, one in ipairs(others) do
+      if one.current then
+        local rock, expected = {}, {}
+        load(one.text, one.path, "t", rock)()
+        load(scm.text, scm.path, "t", expected)()
+        rock.version, rock.source.tag = expected.version, nil
+        assert.same(expected, rock)
+      end
     end
   end)
 
-  it("has the version that the module tells", function ()
-    assert.equal(rock.version:match "^(.*)%-%d+$", require "mjtask"._VERSION)
+  it("are lint clean", function ()
+    if not process.has "luarocks" then return pending "not run: luarocks is not installed" end
+    for _, one in ipairs { scm, table.unpack(others) } do
+      local lint = "luarocks --lua-version 5.4 lint " .. shell.quoted(one.path)
+      local said, reason = process.build(lint)
+      assert.equal("", said, reason)
+    end
   end)
 end)
 

@@ -116,7 +116,7 @@ describe("the README's command line", function()
       script = script .. ("echo %s; %s\n"):format(shell.quoted("$ " .. words), words)
     end
     local output, code = program.run("sh -c " .. shell.quoted(
-      "exec 2>errors; chmod +x mjtask; mkdir pictures; PATH=.:$PATH\n" .. script),
+      "exec 2>errors; chmod +x mjtask; PATH=.:$PATH\n" .. script),
       { directory = folder, env = { MJTASK_URL = p.url, MJTASK_KEY = "k" } })
     assert.equal(example, output)
     assert.equal(0, code)

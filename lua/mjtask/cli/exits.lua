@@ -72,7 +72,8 @@ function exits.need(name, purpose, rock, code)
   local ok, module = pcall(require, name)
   if ok then return module end
   if exits.is_interrupt(module) then error(module, 0) end
-  exits.stop(code or exits.FAILED, ("%s %s: luarocks install %s"):format(purpose, rock, rock))
+  exits.stop(code or exits.FAILED, ("%s %s: luarocks --lua-version 5.4 install %s")
+    :format(purpose, rock, rock))
 end
 
 return exits
