@@ -63,6 +63,7 @@ local function one_after_another(server)
   add("fetch_generational", "mjtask, fetch, generational collector",
     LUA .. "bench/own/fetch.lua", 8000,
     { own = true, variant = true, env = { COLLECTOR = "generational" } })
+  add("core", "mjtask's core alone", LUA .. "bench/own/core.lua", 8000, { own = true, floor = true })
   add("luasocket", "luasocket, a connection each", LUA .. "bench/peers/luasocket.lua", 4000,
     { needs = { "luasocket", "lua-cjson" } })
   add("luasocket_kept", "luasocket, kept by a trick", LUA .. "bench/peers/luasocket.lua", 6000,
@@ -90,6 +91,8 @@ local function at_a_time(server)
   add("receive_16", "libcurl multi, C, nothing decoded", C .. "curl_multi", 30000, receive(bytes))
   add("plain_c_16", "libcurl multi and lua-cjson, C", C .. "curl_multi", 20000, decoding)
   add("fetch_16", "mjtask, callbacks", LUA .. "bench/own/flight.lua", 20000, { own = true })
+  add("core_16", "mjtask's core alone", LUA .. "bench/own/core.lua", 20000,
+    { own = true, floor = true })
   add("lua_http_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 8000, kept "kept")
   add("httpx_16", "Python httpx, an AsyncClient", PYTHON .. "httpx_client.py", 1500,
     { needs = { "httpx" } })
@@ -291,10 +294,12 @@ end
 
 --- What a choice is worth: the row that has it, and the row that has it not.
 plan.choices = {
+  { "one try, straight from Lua to the core, not that core alone", "fetch", "core" },
+  { "callbacks, and an operation for each, not that core alone", "fetch_16", "core_16" },
   { "the own decoder, not lua-cjson", "core_seed", "cjson_seed" },
   { "strings scanned by SSE2, not eight bytes at a time", "core_seed", "portable_seed" },
   { "tables made as large as they get (on the floor)", "floor_seed", "floor_unsized_seed" },
-  { "keys kept between documents (on the floor)", "floor_keys_seed", "floor_seed" },
+  { "all keys kept between documents (on the floor)", "floor_keys_seed", "floor_seed" },
   { "generational collector: decoder", "core_seed_generational", "core_seed" },
   { "generational collector: floor", "floor_seed_generational", "floor_seed" },
   { "generational collector: fetch", "fetch_generational", "fetch" },

@@ -28,7 +28,7 @@ local MODES = {
 }
 
 local BUSY = 0.7 -- load average of the last minute
-local COUNTED = { "receive", "plain_c", "fetch" }
+local COUNTED = { "receive", "plain_c", "core", "fetch", "plain_c_16", "core_16", "fetch_16" }
 local RESULTS, PLOT, DATA = "bench/RESULTS.md", "bench/growth.svg", "build/bench/growth.dat"
 
 local function tell(line)
