@@ -251,10 +251,6 @@ try("a key that is like another", "src/decode.c", "decode", [[
 if (kept == NULL || length != size || memcmp(kept, text, size) != 0) {]], [[
 if (kept == NULL || length != size) {]])
 
-try("the length of a key", "src/decode.c", "decode", [[
-if (kept == NULL || length != size || memcmp(kept, text, size) != 0) {]], [[
-if (kept == NULL || memcmp(kept, text, size) != 0) {]])
-
 -- lua/mjtask/schedule.lua
 
 try("the deadline of a request", "lua/mjtask/schedule.lua", "wait retry fetch", [[

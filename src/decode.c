@@ -29,9 +29,7 @@
    only counts whether one is not 0. */
 #define MAX_DIGITS 768
 
-/* Keys that are kept from one document to the next, and the longest of them. */
-#define KEYS 256
-#define MAX_KEY 32 /* bytes */
+#define PLACES 128 /* for the fields of tasks */
 
 #define MIN_SCRATCH 1024 /* bytes */
 #define ROW 256 /* bytes of scratch that a row of escapes gets */
@@ -46,7 +44,7 @@ typedef struct Decoder {
   int hints[HINTED_LEVELS]; /* fields of the next object, for each level */
   int strict; /* as in DecodeOptions */
   int null_index; /* as in DecodeOptions */
-  int keys_index; /* where the table of kept keys is on the stack */
+  int fields_index; /* where the table of known fields is on the stack */
   int scratch_index; /* where the scratch userdata lives on the stack */
   Byte *scratch; /* text of the string that is being unescaped */
   size_t capacity; /* bytes of scratch */
@@ -74,7 +72,6 @@ static const Byte *skip_space (const Decoder *d, const Byte *p) {
     if (*p != ' ' && *p != '\n' && *p != '\r' && *p != '\t') break;
   return p;
 }
-
 
 /* Strings */
 
@@ -305,37 +302,53 @@ static const Byte *read_string (Decoder *d, const Byte *p) {
   return p + 1;
 }
 
-/* Tasks have the same few keys. The last one of its hash is at hand: then Lua
-   need not look for it among all its strings. */
+/* The fields of tasks. Their strings are kept: Lua need not look for them among
+   all it has. No other key is, which may be anybody's secret. */
+static const char fields[] =
+  "action botType buttons cost customId description discordChannelId "
+  "discordInstanceId emoji failReason finalPrompt finalZhPrompt finishTime "
+  "flags id imageUrl label messageContent messageHash messageId nonce "
+  "notifyHook progress progressMessageId prompt promptEn properties seed "
+  "startTime state status style submitTime type url";
+
+/* No two of them have the same; `size` is not 0. */
+static lua_Integer place_of (const char *text, size_t size) {
+  const Byte *const p = (const Byte *)text;
+  const unsigned mix = p[0] + 24u * p[size / 2] + 7u * p[size - 1];
+  return 1 + (lua_Integer)((mix ^ size) % PLACES);
+}
+
 static const Byte *read_key (Decoder *d, const Byte *p) {
-  const Byte *const text = p + 1, *const end = skip_plain(text, d->end);
-  const size_t size = (size_t)(end - text);
-  const char *kept;
-  size_t length, hash;
-  if (peek(d, end) != '"' || size == 0 || size > MAX_KEY)
-    return read_string(d, p);
-  hash = (text[0] * 7u + text[size / 2] * 5u + text[size - 1] * 3u) ^ size;
-  lua_rawgeti(d->L, d->keys_index, (lua_Integer)(hash % KEYS) + 1);
+  const char *const text = (const char *)p + 1, *kept;
+  const Byte *const end = skip_plain(p + 1, d->end);
+  const size_t size = (size_t)(end - (p + 1));
+  size_t length;
+  if (peek(d, end) != '"' || size == 0) return read_string(d, p);
+  lua_rawgeti(d->L, d->fields_index, place_of(text, size));
   kept = lua_tolstring(d->L, -1, &length);
   if (kept == NULL || length != size || memcmp(kept, text, size) != 0) {
     lua_pop(d->L, 1);
-    lua_pushlstring(d->L, (const char *)text, size);
-    lua_pushvalue(d->L, -1);
-    lua_rawseti(d->L, d->keys_index, (lua_Integer)(hash % KEYS) + 1);
+    lua_pushlstring(d->L, text, size);
   }
   return end + 1;
 }
 
-/* Pushes the table of kept keys, which a Lua state has once. */
-static void push_keys (lua_State *L) {
+/* Pushes the table of the fields, by place, which a Lua state has once. */
+static void push_fields (lua_State *L) {
   static const char name; /* its address */
+  const char *field;
+  size_t size;
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &name) != LUA_TNIL) return;
   lua_pop(L, 1);
-  lua_createtable(L, KEYS, 0);
+  lua_createtable(L, PLACES, 0);
+  for (field = fields; *field != '\0'; field += size + (field[size] == ' ')) {
+    size = strcspn(field, " ");
+    lua_pushlstring(L, field, size);
+    lua_rawseti(L, -2, place_of(field, size));
+  }
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &name);
 }
-
 
 /* Numbers */
 
@@ -435,7 +448,6 @@ static const Byte *read_number (Decoder *d, const Byte *p) {
                   negative ? (lua_Integer)(0 - value) : (lua_Integer)value);
   return p;
 }
-
 
 /* Values */
 
@@ -576,10 +588,10 @@ int decode (lua_State *L, const char *text, size_t size,
   d.strict = options->strict;
   d.null_index = options->null_index;
   d.scratch_index = top + 1;
-  d.keys_index = top + 2;
+  d.fields_index = top + 2;
   reserve(L, 6);
   lua_pushnil(L); /* the scratch's place */
-  push_keys(L);
+  push_fields(L);
   if (size >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0) p += 3; /* BOM? */
   p = read_value(&d, skip_space(&d, p));
   if (p != NULL) {
