@@ -569,6 +569,24 @@ describe("system calls", function()
     end)
   end
 
+  -- A timer for the host's loop that has fired must not end the waits of a call that blocks.
+  for asked, most in pairs { [false] = 10, [true] = 12 } do
+    it(("of an answer that does not come are at most %d, pollfd asked for: %s"):format(most, asked),
+      function()
+        local reason = cannot()
+        if reason then return pending(reason) end
+        p:task("17350304800000", { life = "done", fault = "stall" })
+        local less, problem = count(fetches(1, asked))
+        if not less then return pending(problem) end
+        local more = difference(count(fetches(1, asked) .. [[
+          local task, err = mj:fetch("17350304800000", { request_timeout = 0.2, retries = 0 })
+          assert(not task and err.kind == "timeout", err)
+        ]]), less)
+        assert((more.epoll_wait or 0) + (more.poll or 0) <= most,
+          (more.epoll_wait or 0) .. " waits")
+      end)
+  end
+
   it("of 0.3 s without work are at most two waits", function()
     local reason = cannot()
     if reason then return pending(reason) end

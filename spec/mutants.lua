@@ -241,6 +241,12 @@ try("what could not be written", "src/file.c", "disk", [[
 if (written < 0 && errno != EINTR) file->failure = errno;]], [[
 if (written < 0 && errno != EINTR) return 0;]])
 
+-- src/engine.c
+
+try("a timer that has fired", "src/engine.c", "host", [[
+  engine_wake_at(engine, engine->wake); /* a timer that has fired ends no wait */
+]], "")
+
 -- src/decode.c
 
 try("the depth", "src/decode.c", "decode", [[
