@@ -896,15 +896,28 @@ describe("the engine", function()
 end)
 
 describe("core.call", function()
+  local function call(...) return core.call({}, table.pack(...)) end
+
+  it("says that it was made, whose turn it is not any more, and lets go of what is told", function()
+    local schedule, delivery = { current = 1, nested = false }, { n = 3, false, 2, 3 }
+    delivery[1] = function(...)
+      assert.same({ 2, 3 }, { ... })
+      assert.same({ current = false, nested = true }, schedule)
+      assert.same({ n = 3, made = true, delivery[1] }, delivery)
+    end
+    assert.is_true(core.call(schedule, delivery))
+    assert.same({ current = false, nested = false }, schedule)
+  end)
+
   it("returns true and all results, nils too", function()
     assert.same({ n = 5, true, nil, 2, nil, nil },
-      table.pack(core.call(function(...) return ... end, nil, 2, nil, nil)))
-    assert.same({ n = 1, true }, table.pack(core.call(function() end)))
+      table.pack(call(function(...) return ... end, nil, 2, nil, nil)))
+    assert.same({ n = 1, true }, table.pack(call(function() end)))
   end)
 
   it("returns false and a string error with the traceback of where it was raised", function()
     local function culprit() error "oops" end
-    local ok, problem = core.call(function()
+    local ok, problem = call(function()
       culprit()
       return 1
     end)
@@ -916,11 +929,11 @@ describe("core.call", function()
 
   it("keeps an error value that is no string", function()
     for _, value in ipairs { {}, true, print, setmetatable({}, { __tostring = error }) } do
-      local ok, problem = core.call(error, value)
+      local ok, problem = call(error, value)
       assert.is_false(ok)
       assert.is_true(rawequal(value, problem))
     end
-    assert.same({ n = 2, false, nil }, table.pack(core.call(error)))
+    assert.same({ n = 2, false, nil }, table.pack(call(error)))
   end)
 
   it("refuses a yield, in the main coroutine and in another, which may go on", function()
@@ -929,7 +942,7 @@ describe("core.call", function()
       return "never"
     end
     local function ask()
-      local ok, problem = core.call(yields)
+      local ok, problem = call(yields)
       assert.is_false(ok)
       assert.matches("^a callback must not yield", problem)
       assert.matches("stack traceback", problem, 1, true)
@@ -947,7 +960,7 @@ describe("core.call", function()
   end)
 
   it("lets a callback run coroutines of its own", function()
-    local ok, value = core.call(function()
+    local ok, value = call(function()
       local each = coroutine.wrap(function()
         coroutine.yield(1)
         return 2
@@ -959,15 +972,15 @@ describe("core.call", function()
   end)
 
   it("reports what cannot be called, and raises for nothing at all", function()
-    local ok, problem = core.call(nil)
+    local ok, problem = call(nil)
     assert.is_false(ok)
     assert.matches("attempt to call a nil value", problem, 1, true)
-    assert.error_matches(function() core.call() end, "value expected")
+    assert.error_matches(function() core.call() end, "table expected")
   end)
 
   it("survives a callback without end", function()
     local function deeper() return 1 + deeper() end
-    local ok, problem = core.call(deeper)
+    local ok, problem = core.call({}, { n = 1, deeper })
     assert.is_false(ok)
     assert.matches("stack overflow", tostring(problem), 1, true)
   end)

@@ -69,7 +69,7 @@ describe("a host", function()
       { "do local _ <close> = mj error 'the top level' end", 1, "the top level" },
       { "return", 0 }, { "mj = nil return", 0 },
       { "coroutine.wrap(function() os.exit(true, true) end)()", 0 },
-      { "core.call(os.exit, true, true)", 0 },
+      { "core.call({}, { n = 3, os.exit, true, true })", 0 },
       { "mj.schedule:deliver(held, os.exit, 3, true) mj.schedule:await(held)", 3 },
     }
 

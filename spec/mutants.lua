@@ -247,6 +247,15 @@ try("a timer that has fired", "src/engine.c", "host", [[
   engine_wake_at(engine, engine->wake); /* a timer that has fired ends no wait */
 ]], "")
 
+-- src/host.c
+
+try("the shelter from Ctrl-C", "src/host.c", "interrupt", [[
+if (main_of(L) != L) {]], [[
+if (1) {]])
+
+try("a call that is begun", "src/host.c", "interrupt engine", [[
+set_boolean_field(L, 1, "current", 0);]], "")
+
 -- src/decode.c
 
 try("the depth", "src/decode.c", "decode", [[
@@ -525,11 +534,22 @@ try("memory: the stack of a branch", "lua/mjtask/schedule.lua", "fetch-many@oom"
   deepen(ENDING) -- on this coroutine's own stack]], "")
 
 try("memory: the stack of a watch", "lua/mjtask/watcher.lua", "watch@oom watch-single@oom", [[
-  schedule:brace(true)
+  call.schedule:brace(true) -- of the caller's stack: for what closes it when the loop is left
 ]], "")
 
 try("memory: the stack of an end", "lua/mjtask/schedule.lua", "close@oom cancel-callback@oom", [[
   deepen(all and STEPPING or ENDING)]], "")
+
+try("memory: the stack of a delivery", "lua/mjtask/deliveries.lua", "raisers@oom", [[
+local ok, err = pcall(self.brace, self) -- again: each error that is caught takes of the stack]], [[
+local ok, err = true, nil]])
+
+try("memory: the stack of who blocks", "lua/mjtask/schedule.lua", "watch@oom", [[
+  self:brace() -- of the caller's stack, too: to get away from an error]], "")
+
+try("memory: an operation that died", "lua/mjtask/schedule.lua", "watch@oom", [[
+if status == "running" or status == "normal" then return end]], [[
+if status ~= "suspended" then return end]])
 
 try("memory: who rests", "lua/mjtask/schedule.lua", "fetch-many-callback@oom", [[
 timers:set(self, time or math.huge)]], [[

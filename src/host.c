@@ -109,17 +109,41 @@ static int on_error (lua_State *L) {
   return 1;
 }
 
-/* call (f, …) --> true, results; or false, error with its traceback. There is no
-   continuation, so f cannot yield */
+static void set_boolean_field (lua_State *L, int index, const char *name,
+                               int value) {
+  lua_pushboolean(L, value);
+  lua_setfield(L, index, name);
+}
+
+/* call (schedule, { f, …, n = }) --> true, results; or false, error with its
+   traceback. There is no continuation, so f cannot yield. Before, the delivery is
+   `made` and the schedule's `current` one no more; meanwhile that is `nested`:
+   in C, since Ctrl-C may come between any two steps of Lua */
 static int host_call (lua_State *L) {
-  int ok;
-  luaL_checkany(L, 1);
+  int n, i, nested, ok;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  lua_getfield(L, 1, "nested");
+  lua_getfield(L, 2, "n");
+  nested = lua_toboolean(L, 3);
+  n = (int)luaL_checkinteger(L, 4);
+  luaL_checkstack(L, n + 4, NULL);
   lua_pushcfunction(L, on_error);
-  lua_insert(L, 1);
-  ok = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 1) == LUA_OK;
+  for (i = 1; i <= n; i++)
+    lua_rawgeti(L, 2, i);
+  for (i = 2; i <= n; i++) { /* what is told belongs to who is told */
+    lua_pushnil(L);
+    lua_rawseti(L, 2, i);
+  }
+  set_boolean_field(L, 2, "made", 1);
+  set_boolean_field(L, 1, "current", 0);
+  set_boolean_field(L, 1, "nested", 1);
+  ok = lua_pcall(L, n - 1, LUA_MULTRET, 5) == LUA_OK;
+  set_boolean_field(L, 1, "nested", nested);
   lua_pushboolean(L, ok);
-  lua_replace(L, 1);
-  return lua_gettop(L);
+  lua_replace(L, 5);
+  return lua_gettop(L) - 4;
 }
 
 /* now () --> seconds of a clock that never jumps */
@@ -134,12 +158,56 @@ int is_interrupted (lua_State *main) {
          lua_gethookcount(main) == 1;
 }
 
+/* In the registry: the thread that works for the main one. */
+static const char worker_key;
+
 lua_State *main_of (lua_State *L) {
   lua_State *main;
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   main = lua_tothread(L, -1);
   lua_pop(L, 1);
   return main;
+}
+
+/* f, … --> true, results; or false, error: that keeps the thread, and what of
+   its stack is not in use */
+static int call_protected (lua_State *L) {
+  int ok = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0) == LUA_OK;
+  lua_pushboolean(L, ok);
+  lua_insert(L, 1);
+  return lua_gettop(L);
+}
+
+/* shelter (f, …) --> what f gives. On the main thread f is run by another one.
+   The interpreter raises Ctrl-C at whatever instruction its main thread is, by a
+   hook that only that thread has: here it cannot leave anything half done, and
+   comes when this returns. User code does not belong in here. */
+static int host_shelter (lua_State *L) {
+  lua_State *worker;
+  int count = lua_gettop(L), results = 0, status;
+  luaL_checkany(L, 1);
+  if (main_of(L) != L) {
+    lua_call(L, count - 1, LUA_MULTRET);
+    return lua_gettop(L);
+  }
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &worker_key);
+  worker = lua_tothread(L, -1);
+  lua_pop(L, 1);
+  if (!lua_checkstack(worker, count + 1))
+    return luaL_error(L, "not enough memory");
+  lua_pushcfunction(worker, call_protected);
+  lua_xmove(L, worker, count);
+  status = lua_resume(worker, L, count, &results);
+  if (status != LUA_OK)
+    results = 1; /* the error: there was no memory to begin */
+  luaL_checkstack(L, results, NULL);
+  lua_xmove(worker, L, results);
+  if (status == LUA_OK && lua_toboolean(L, -results)) return results - 1;
+  if (status != LUA_OK) {
+    lua_resetthread(worker); /* which leaves the error there */
+    lua_settop(worker, 0);
+  }
+  return lua_error(L);
 }
 
 /* interrupted () --> has Ctrl-C armed the interpreter's hook? */
@@ -310,6 +378,7 @@ static const luaL_Reg host_functions[] = {
   {"lock", host_lock},
   {"now", host_now},
   {"readable", host_readable},
+  {"shelter", host_shelter},
   {NULL, NULL},
 };
 
@@ -328,4 +397,6 @@ void make_type (lua_State *L, const char *name, const luaL_Reg *meta,
 void host_open (lua_State *L) {
   make_type(L, FILE_TYPE, file_meta, file_methods);
   luaL_setfuncs(L, host_functions, 0);
+  lua_newthread(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &worker_key);
 }

@@ -4,6 +4,7 @@
 local errors = require "mjtask.errors"
 local options = require "mjtask.options"
 local retry = require "mjtask.retry"
+local shelter = require "mjtask.core".shelter
 
 local calling = {}
 
@@ -50,12 +51,15 @@ function calling.results(call, value, err)
   return value, err
 end
 
+-- What the operation of a call does.
+local function with_operation(operation, call, job, ...)
+  call.operation = operation
+  return job(call, ...)
+end
+
 -- Starts a call's job. `conclude(operation, ...)`: see the schedule.
 local function start(call, conclude, job, ...)
-  return call.schedule:spawn_with(conclude, function(operation, ...)
-    call.operation = operation
-    return job(call, ...)
-  end, ...)
+  return call.schedule:spawn_with(conclude, with_operation, call, job, ...)
 end
 
 -- ---- by callback --------------------------------------------------------------------------------
@@ -73,44 +77,41 @@ end
 --- Ends the call; `done` is told `aborted` by the next step. One that has ended stays as it is.
 function handle_methods:cancel()
   check_handle(self)
-  local operation = self.operation
-  operation.schedule:brace()
-  if operation.ended then return end
-  operation.abandoned = true
-  operation:cancel "aborted"
-  operation.schedule:tell_host()
+  self.operation:abandon()
 end
 
 --- Has `done` been called?
 ---@return boolean
 function handle_methods:done()
   check_handle(self)
-  return self.told
+  return self.delivery.made
 end
 
 handle_mt.__close = handle_methods.cancel
 
--- Calls `done`, for which no memory is needed.
-local function tell(handle)
-  local operation, call, done = handle.operation, handle.call, handle.callback
+-- What `done` is to be told, for which no memory is needed.
+local function prepare(delivery)
+  local handle = delivery.of
+  local operation, call = handle.operation, handle.call
   local value, err = operation:outcome()
   if value == nil and not errors.is(err) then
     err = calling.ended(operation.reason or "aborted", handle.spare)
     err.attempts, err.elapsed = call.attempts, call.schedule.now() - call.started
   end
-  handle.told, handle.call, handle.callback, handle.spare = true, false, false, false
-  if err == nil then return done(value) end
-  return done(value, err)
+  delivery[2], delivery[3], delivery.n = value, err, err == nil and 2 or 3
+  handle.call, handle.spare = false, false
+  return true
 end
 
 -- Nobody has to hold the handle: the schedule holds the operation until it has ended.
 local function call_back(call, done, job, ...)
   local schedule = call.schedule
   local handle = setmetatable({
-    operation = false, call = call, callback = done, told = false,
+    operation = false, call = call, delivery = false,
     spare = errors.new("aborted", reasons.aborted, { id = call.id, attempts = 0, elapsed = 0 }),
   }, handle_mt)
-  local delivery = schedule:delivery(false, tell, handle) -- made now: it must not fail when due
+  local delivery = schedule:delivery(false, done, false, false) -- now: it must not fail when due
+  delivery.prepare, delivery.of, handle.delivery = prepare, handle, delivery
   handle.operation = start(call, function(operation)
     handle.operation = operation -- which has ended before it has a handle, perhaps
     schedule:post(delivery, operation)
@@ -127,9 +128,8 @@ local function abandon(guard)
   if not operation then return end -- closed before
   operation.schedule:brace()
   guard.operation = false
-  operation.conclude, operation.abandoned, operation.parked = false, true, false
-  operation:cancel "aborted"
-  operation.schedule:tell_host()
+  operation.conclude, operation.parked = false, false
+  operation:abandon()
 end
 
 local guard_mt = { __close = abandon, __gc = abandon }
@@ -171,10 +171,10 @@ end
 ---@param call mjtask.Call
 ---@param done? fun(value: any, err: mjtask.Error?)
 function calling.run(call, done, job, ...)
-  if done then return call_back(call, done, job, ...) end
+  if done then return shelter(call_back, call, done, job, ...) end
   local thread = parkable(call.client)
   if thread then return park(call, call.client.loop, thread, job, ...) end
-  return calling.results(call, call.schedule:await(start(call, false, job, ...)))
+  return calling.results(call, call.schedule:run(with_operation, call, job, ...))
 end
 
 return calling

@@ -14,6 +14,7 @@ local poll = require "mjtask.poll"
 local providers = require "mjtask.providers"
 local retry = require "mjtask.retry"
 local schedule = require "mjtask.schedule"
+local shelter = core.shelter
 local watcher = require "mjtask.watcher"
 
 local client = {}
@@ -249,6 +250,13 @@ function methods:watch(list, given, each)
   return watching, nil, nil, watching
 end
 
+local function tell_listeners(self, id)
+  local listeners = {} -- their own table changes with each wait that a finalizer may start
+  for listener in pairs(self.listeners) do listeners[#listeners + 1] = listener end
+  for _, listener in ipairs(listeners) do listener:hint(id) end
+  self.schedule:tell_host()
+end
+
 --- Somebody says that there is news of a task, a webhook for example: whoever waits for it looks
 --- soon, at most once a second. Nothing of the hook itself is believed.
 ---@param id string|integer|table what is no id, or nobody's, does nothing; nor does a closed client
@@ -260,10 +268,7 @@ function methods:hint(id)
   end
   id = ids.read(id)
   if not id or self.closed then return end
-  local listeners = {} -- their own table changes with each wait that a finalizer may start
-  for listener in pairs(self.listeners) do listeners[#listeners + 1] = listener end
-  for _, listener in ipairs(listeners) do listener:hint(id) end
-  self.schedule:tell_host()
+  shelter(tell_listeners, self, id)
 end
 
 --- Submits something: POST /mj/submit/<name>. It is sent once: a lost answer is `unknown_fate`.
@@ -395,11 +400,9 @@ end
 --- Idempotent.
 function methods:close()
   check_client(self, 2)
-  if self.closed then return end
-  self.schedule:brace() -- it fails now, and nothing has happened
-  self.closed = true
-  local ok, problem = pcall(self.schedule.close, self.schedule, "closed")
-  release(self)
+  local again = self.closed
+  local ok, problem = pcall(self.schedule.close, self.schedule, "closed", self)
+  if self.closed and not again then release(self) end
   if not ok then error(problem, 0) end
 end
 

@@ -8,6 +8,7 @@
 local deliveries = require "mjtask.deliveries"
 local heap = require "mjtask.heap"
 local line = require "mjtask.line"
+local shelter = require "mjtask.core".shelter
 
 local schedule = {}
 
@@ -42,6 +43,7 @@ function schedule.new(setup)
     timers = heap.new(), -- of operations
     queue = line.new(), -- operations that wait for one of max_inflight places
     deliveries = line.new(), -- calls of user code, in the order things happened
+    current = false, -- the one that is out of that line, and not made yet
     seat = false, -- see straight.lua
     nested = false, -- an operation or user code runs
     stepping = false, -- a step is under way: what calls meanwhile is a finalizer
@@ -204,21 +206,24 @@ local function launch(self, parent, conclude, body, ...)
   return operation
 end
 
+local function spawn(self, conclude, body, ...)
+  deepen(ENDING)
+  return launch(self, false, conclude, body, ...)
+end
+
 --- Starts `body(operation, ...)` as an operation; it runs at once up to its first wait. What it
 --- returns, two values at most, is its outcome. Raises if there is no memory to start one; what
 --- fails later is told by its end.
 ---@return mjtask.schedule.Operation
 function methods:spawn(body, ...)
-  deepen(ENDING)
-  return launch(self, false, false, body, ...)
+  return shelter(spawn, self, false, body, ...)
 end
 
 --- The same; `conclude(operation, ...)` is called once, when it has ended, with its outcome. It
 --- must not wait, nor run user code, nor fail.
 ---@return mjtask.schedule.Operation
 function methods:spawn_with(conclude, body, ...)
-  deepen(ENDING)
-  return launch(self, false, conclude, body, ...)
+  return shelter(spawn, self, conclude, body, ...)
 end
 
 --- Inside an operation: starts another that ends with it, and rouses it when it ends itself.
@@ -241,10 +246,26 @@ function operation_methods:cancel(reason)
   local owner = self.schedule
   if self.ended then return end
   self.cancelled = reason
-  if coroutine.status(self.thread) ~= "suspended" then return end
+  local status = coroutine.status(self.thread)
+  if status == "running" or status == "normal" then return end
   finish(owner, self, reason)
   coroutine.close(self.thread)
   start_queued(owner)
+end
+
+local function abandon(operation)
+  local owner = operation.schedule
+  owner:brace()
+  if operation.ended then return end
+  operation.abandoned = true
+  operation:cancel "aborted"
+  owner:tell_host()
+end
+
+--- From outside: ends the operation, and what it still has to tell concerns nobody. One that has
+--- ended stays as it is. Raises if there is no memory for that; then nothing has happened.
+function operation_methods:abandon()
+  shelter(abandon, self)
 end
 
 --- Inside an operation: sleeps until `time`.
@@ -348,12 +369,12 @@ end
 --- Is nothing under way, nor to be told, and the caller none of ours?
 function methods:is_free()
   return self.count == 0 and self.inflight == 0 and not self.closed and not is_inside(self)
-    and self.deliveries:is_empty()
+    and not deliveries.are_due(self)
 end
 
 --- Is nothing under way, and nothing to be told?
 function methods:is_idle()
-  return self.count == 0 and (is_inside(self) or self.deliveries:is_empty())
+  return self.count == 0 and (is_inside(self) or not deliveries.are_due(self))
 end
 
 --- Tells the host's loop when it is needed again. To be called after whatever changes that, unless
@@ -361,12 +382,12 @@ end
 function methods:tell_host()
   if is_inside(self) or self.closed then return end
   if self.watched then
-    self.engine:wake_at(not self.deliveries:is_empty() and -math.huge or next_due(self))
+    self.engine:wake_at(deliveries.are_due(self) and -math.huge or next_due(self))
   end
   local busy = not self:is_idle()
   if self.on_busy and busy ~= self.busy then
     self.busy = busy
-    self.on_busy(busy)
+    shelter(self.on_busy, busy)
   end
 end
 
@@ -413,7 +434,7 @@ local function move(self, seconds, awaited, inside)
   if run_timers(self) then
     seconds, due = 0, next_due(self) -- something has happened
   end
-  if not inside and not self.deliveries:is_empty() then seconds = 0 end
+  if not inside and deliveries.are_due(self) then seconds = 0 end
   self.engine:wake_at(not self.jump and due or nil)
   if awaited and awaited.ended then seconds = 0 end -- by a finalizer's step, too
   if not due and self.inflight == 0 then seconds = 0 end -- what there is runs, below this finalizer
@@ -424,21 +445,28 @@ local function move(self, seconds, awaited, inside)
   return interrupted
 end
 
+-- Returns true and whether it ended early, or false and an error: to catch that once more would
+-- take more of the stack.
+local function step(self, seconds, awaited)
+  if self.closed then return true, false end
+  deepen(STEPPING)
+  local outer, inside = self.stepping, is_inside(self)
+  self.stepping = true
+  local ok, interrupted = pcall(move, self, seconds, awaited, inside)
+  self.stepping = outer
+  if not ok and self.closed then return true, false end -- by a finalizer, in the middle of it
+  return ok, interrupted
+end
+
 --- Moves everything on that can be moved, waiting at most `seconds` for it (nil: until something
 --- happens). Runs no user code. Returns whether it ended early, perhaps by a signal.
 ---@param seconds? number
 ---@param awaited? mjtask.schedule.Operation its end is something, whoever brought it about
 ---@return boolean
 function methods:step(seconds, awaited)
-  if self.closed then return false end
-  deepen(STEPPING)
-  local outer, inside = self.stepping, is_inside(self)
-  self.stepping = true
-  local ok, interrupted = pcall(move, self, seconds, awaited, inside)
-  self.stepping = outer
-  if ok then return interrupted end
-  if self.closed then return false end -- by a finalizer, in the middle of it
-  error(interrupted, 0)
+  local ok, interrupted = shelter(step, self, seconds, awaited)
+  if not ok then error(interrupted, 0) end
+  return interrupted
 end
 
 --- The step of a host's loop: moves everything on, and runs the user code that is due. From within
@@ -468,7 +496,7 @@ end
 --- nothing is under way.
 ---@return number?
 function methods:timeout()
-  if not self.deliveries:is_empty() then return 0 end
+  if deliveries.are_due(self) then return 0 end
   if self.count == 0 then return nil end
   if self.unstepped then return 0 end
   local due = next_due(self)
@@ -477,9 +505,8 @@ function methods:timeout()
   return rest
 end
 
-local function drive(self, operation)
+local function drive(self, operation, awaited)
   local failed, problem
-  local awaited = is_inside(self) and operation or nil
   while not operation.ended do
     local interrupted = self:step(nil, operation)
     failed, problem = deliveries.run(self, awaited)
@@ -490,17 +517,22 @@ local function drive(self, operation)
   if failed then error(problem, 0) end
 end
 
---- Blocks until the operation has ended, and returns what it returned. Left by an error (a
---- callback's, Ctrl-C) it leaves nothing behind; not by a <close>, which does not run in a
---- coroutine that dies.
----@param operation mjtask.schedule.Operation
-function methods:await(operation)
-  local outer = self.nested
-  local ok, problem = pcall(drive, self, operation)
-  if not ok then
-    self.nested = outer
-    operation.abandoned = true
-    operation:cancel("aborted")
+local function start_for(self, seat, body, ...)
+  seat.operation = spawn(self, false, body, ...)
+end
+
+local function start_and_drive(self, seat, ...)
+  local inside = is_inside(self)
+  shelter(start_for, self, seat, ...)
+  drive(self, seat.operation, inside and seat.operation or nil)
+end
+
+-- Nothing that was left by an error is left behind; not by a <close>, which does not run in a
+-- coroutine that dies.
+local function results(self, operation, ok, problem)
+  if not ok and operation then
+    operation.abandoned = true -- if it has ended, too
+    shelter(operation.cancel, operation, "aborted")
   end
   self:tell_host()
   if not ok then error(problem, 0) end
@@ -508,14 +540,40 @@ function methods:await(operation)
   return operation:outcome()
 end
 
---- Ends every operation with `nil, reason`, and moves nothing any more. What is to be told of that
---- is told before this returns; its errors are raised. To be called when `brace` was. Idempotent.
-function methods:close(reason)
-  if self.closed then return end
+--- Blocks until the operation has ended, and returns what it returned. An error on the way (a
+--- callback's, Ctrl-C) ends it.
+---@param operation mjtask.schedule.Operation
+function methods:await(operation)
+  return results(self, operation,
+    pcall(drive, self, operation, is_inside(self) and operation or nil))
+end
+
+--- Does `body(operation, ...)` as an operation, and awaits it.
+function methods:run(body, ...)
+  self:brace() -- of the caller's stack, too: to get away from an error
+  local seat = { operation = false } -- Ctrl-C may come when it is started, and not yet returned
+  local ok, problem = pcall(start_and_drive, self, seat, body, ...)
+  return results(self, seat.operation, ok, problem)
+end
+
+local function end_all(self, reason, client)
+  self:brace()
   self.closed = reason
+  if client then client.closed = true end
   for operation in next, self.operations do operation:cancel(reason) end
+end
+
+--- Ends every operation with `nil, reason`, and moves nothing any more; `client.closed` is true
+--- with that. What is to be told of it is told before this returns; its errors are raised. Without
+--- memory it raises, and nothing has happened.
+function methods:close(reason, client)
+  if not self.closed then
+    shelter(end_all, self, reason, client)
+  elseif not deliveries.are_due(self) then
+    return
+  end
   local failed, problem = deliveries.run(self)
-  if self.on_busy and self.busy then self.on_busy(false) end
+  if self.on_busy and self.busy then shelter(self.on_busy, false) end
   self.busy = false
   if failed then error(problem, 0) end
 end

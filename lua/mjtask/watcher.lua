@@ -4,6 +4,7 @@
 local calling = require "mjtask.calling"
 local fifo = require "mjtask.fifo"
 local ids_of = require "mjtask.ids"
+local shelter = require "mjtask.core".shelter
 local watch = require "mjtask.watch"
 
 local watcher = {}
@@ -24,8 +25,8 @@ local function state_of(self)
 end
 
 -- Unless it was closed since that happened.
-local function call_back(state, ...)
-  if not state.left then return state.each(...) end
+local function is_wanted(delivery)
+  return not delivery.of.left
 end
 
 -- A task has ended.
@@ -33,7 +34,9 @@ local function tell(state, id, task, err)
   if state.left then return end
   local schedule = state.call.schedule
   if state.each then
-    schedule:deliver(state.operation, call_back, state, id, task, err)
+    local delivery = schedule:delivery(state.operation, state.each, id, task, err)
+    delivery.prepare, delivery.of = is_wanted, state
+    schedule:post(delivery)
   else
     state.ended:push { id, task, err }
     for reader in next, state.readers do reader:rouse() end
@@ -42,12 +45,14 @@ end
 
 -- All have ended with the operation of that round. Unless a callback has added one since, with
 -- another: then the end comes after that, however soon it is over.
-local function tell_end(state, round)
+local function prepare_end(delivery)
+  local state = delivery.of
   local operation = state.operation
-  if round.operation ~= operation or state.over then return end
+  if delivery.round.operation ~= operation or state.over then return false end
   local reason = state.left and "aborted" or state.cut and (operation.reason or "aborted")
   state.over = true
-  return state.each(nil, nil, reason and calling.ended(reason, state.spare) or nil)
+  delivery[4] = reason and calling.ended(reason, state.spare) or nil
+  return true
 end
 
 -- Tells of each task that it was closed.
@@ -78,8 +83,9 @@ local function launch(state)
   local schedule, listeners = call.schedule, call.client.listeners
   if state.each then -- made now: to tell the end must not fail when it is due
     local round = { operation = false }
-    state.round, state.ending, state.spare =
-      round, schedule:delivery(false, tell_end, state, round), calling.ended "aborted"
+    local ending = schedule:delivery(false, state.each, nil, nil, false)
+    ending.prepare, ending.of, ending.round = prepare_end, state, round
+    state.round, state.ending, state.spare = round, ending, calling.ended "aborted"
   end
   schedule:brace(true)
   schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
@@ -114,7 +120,8 @@ function watcher.new(call, ids, fetch, each)
   state.watch = watch.new(call, fetch, function(...) tell(state, ...) end)
   for _, id in ipairs(ids) do state.watch:add(id) end
   local self = setmetatable({ state = state }, mt) -- before there is anything to be closed
-  launch(state)
+  call.schedule:brace(true) -- of the caller's stack: for what closes it when the loop is left
+  shelter(launch, state)
   return self
 end
 
@@ -146,6 +153,13 @@ function mt:__call()
   end
 end
 
+local function add(state, id)
+  state.call.schedule:brace() -- to take back what is half done
+  local added = state.watch:add(id)
+  if state.operation.ended then launch(state) else state.call.schedule:tell_host() end
+  return added
+end
+
 --- Watches another task. False: it is watched already.
 ---@param id string|integer|table
 ---@return boolean
@@ -155,23 +169,19 @@ function methods:add(id)
   if state.closed or state.over or state.call.client.closed then
     error("the watcher is closed", 2)
   end
-  state.call.schedule:brace() -- to take back what is half done
-  local added = state.watch:add(id)
-  if state.operation.ended then launch(state) else state.call.schedule:tell_host() end
-  return added
+  return shelter(add, state, id)
+end
+
+local function close(state)
+  state.call.schedule:brace()
+  state.closed, state.left = true, true
+  state.ended = state.nothing
+  if state.operation then state.operation:abandon() end
 end
 
 --- Ends it: nothing more is told, but to a callback its end. Idempotent.
 function methods:close()
-  local state = state_of(self)
-  state.call.schedule:brace()
-  state.closed, state.left = true, true
-  state.ended = state.nothing
-  local operation = state.operation
-  if not operation then return end
-  operation.abandoned = true
-  operation:cancel "aborted"
-  state.call.schedule:tell_host()
+  shelter(close, state_of(self))
 end
 
 methods.cancel = methods.close
