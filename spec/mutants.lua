@@ -334,6 +334,14 @@ if client.loop]])
 
 -- lua/mjtask/poll.lua
 
+try("the key in a trace", "lua/mjtask/poll.lua", "secrets", [[
+errors.printable(self.call.client.redact(status))]], [[
+errors.printable(status)]])
+
+try("a status in a trace", "lua/mjtask/poll.lua", "secrets", [[
+errors.printable(self.call.client.redact(status))]], [[
+self.call.client.redact(status)]])
+
 try("five failed looks", "lua/mjtask/poll.lua", "wait", [[
 local over = not err.retryable or failures >= FAILURES or]], [[
 local over = not err.retryable or]])

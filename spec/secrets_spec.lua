@@ -153,6 +153,26 @@ describe("the key #L10", function()
       assert.same({ request = true, answer = true, retry = true, wait = true }, kinds)
     end)
 
+    -- Whole, and cut by what is kept of it; and nothing in it that a terminal would obey.
+    it("what trace is told of a sleep", function()
+      local status
+      local mj <close> = client {
+        interval = 0.1,
+        trace = function(event)
+          if event.event == "wait" then status = event.status end
+        end,
+      }
+      for length = 30, 64 do
+        status = nil
+        p:task(ID, { life = { { status = "\27[1m" .. ("x"):rep(length) .. KEY } }, bare = true })
+        mj:wait(ID, { timeout = 0.02 })
+        assert.is_string(status)
+        has_no_key(status)
+        assert(length > 34 or status:find("x" .. ("%*"):rep(#KEY) .. "$"), status)
+        lacks(status, "\27")
+      end
+    end)
+
     local ECHOES = {
       ["an error object"] = { 401, '{"error":{"message":"Invalid token: %s (request id: 1)"}}' },
       ["an error's text"] = { 401, '{"error":"Unauthorized %s"}' },
