@@ -220,7 +220,7 @@ describe("the key #L10", function()
       local receipt, err = mj:submit("imagine", { prompt = "x" })
       assert.is_nil(receipt)
       assert.equal("needs_input", err.kind)
-      err.receipt = nil -- the server's data, as it is
+      err.receipt = nil -- the server's data, as it is, like a task: see SECURITY.md
       has_no_key_inside(err, key)
       assert(tostring(err):find("****", 1, true), tostring(err))
     end)
