@@ -217,6 +217,14 @@ try("the half of a key", "src/headers.c", "secrets", [[
 blot_out_cut(text, size, headers->key);]], [[
 ;]])
 
+try("the end of a cut content type", "src/transfer.c", "secrets", [[
+memcpy(end, ellipsis, sizeof ellipsis);]], [[
+(void)end;]])
+
+try("the end of a cut excerpt", "src/mjtask.c", "secrets", [[
+if (size <= EXCERPT) return;]], [[
+if (size > 0) return;]])
+
 -- src/file.c
 
 try("the picture's end", "src/file.c", "download", [[

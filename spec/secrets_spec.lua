@@ -255,6 +255,48 @@ describe("the key #L10", function()
       end
     end)
 
+    it("the error where the limit of an excerpt cuts it, though less is shown", function()
+      for length = 512 - #KEY - 12, 512 do -- a query is left out, and what is behind it moves up
+        has_no_key_inside(failure { status = 500, type = "text/plain",
+          body = "https://a/?" .. ("x"):rep(length - 12) .. " " .. KEY })
+      end
+    end)
+
+    it("the error where the limit of a content type cuts it", function()
+      for length = 0, 64 do
+        local err = failure { status = 200, body = "no json",
+          type = "text/plain; " .. ("x"):rep(length) .. KEY }
+        assert.equal("decode", err.kind)
+        has_no_key_inside(err)
+        assert(tostring(err):find("type is text/plain; " .. ("x"):rep(math.min(length, 48))))
+      end
+    end)
+
+    it("the error where the limit of libcurl's own words cuts it", function()
+      local folder, remove = child.directory()
+      local mj <close> = client { request_timeout = 1 }
+      for length = 140, 260 do -- no name is that long: nobody is asked for it
+        local host = ("x"):rep(length) .. KEY
+        local path, err = mj:download("https://" .. host .. "/", folder .. "/a.png")
+        assert.is_nil(path)
+        assert(tostring(err):find("xxxx", 1, true), tostring(err))
+        has_no_key_inside(err)
+      end
+      remove()
+    end)
+
+    it("the error where the limits of a status cut it", function()
+      local mj <close> = client { interval = 1, max_interval = 1 }
+      for length = 20, 64 do
+        p:task(ID, { life = { { status = ("x"):rep(length) .. KEY } }, bare = true })
+        for _, _, err in mj:watch({ ID }, { timeout = 0.02 }) do
+          assert.equal("timeout", err.kind)
+          assert(err.message:find("last seen: ", 1, true), err.message)
+          has_no_key_inside(err)
+        end
+      end
+    end)
+
     it("the error where a redirect's target cuts it", function()
       for length = 100, 260, 3 do
         has_no_key_inside(failure { status = 302,
