@@ -113,7 +113,8 @@ describe("the key #L10", function()
 
     for _, auth in ipairs { "auto", "bearer" } do
       it("anything that the debug library can reach (" .. auth .. ")", function()
-        p:task(ID, { fault = { status = 401, type = JSON, body = '{"error":"' .. KEY .. '"}' } })
+        local body = ('{"error":"%s","%s":{"%s":0}}'):format(KEY, KEY, KEY) -- as a name, too
+        p:task(ID, { fault = { status = 401, type = JSON, body = body } })
         p:task("1735030480000002", { life = "done" })
         p:task("1735030480000003", { life = "stuck" })
         local output, status = child.run(SEARCH:format(p.url, ID, auth),
