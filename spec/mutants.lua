@@ -1,12 +1,18 @@
 -- Takes guards out of the sources, one by one, and sees that the suite notices: a guard that can be
--- removed in silence is not proved. Works on a copy in build/mutants.
+-- removed in silence is not proved. Works on a copy in build/mutants, on which each spec is run
+-- untouched first: one that fails anyway notices nothing.
 -- `lua5.4 spec/mutants.lua [PATTERN]` tries those whose name has it. Run by `make mutants`.
 
+local socket = require "socket"
+
 local COPY = "build/mutants"
-local LIMIT = 90 -- seconds for a spec; a mutant that hangs has been noticed, too
+local UNTOUCHED = 600 -- seconds that a spec may take when nothing is removed
+-- A mutant that hangs has been noticed, too: so many times what the spec took, seconds at least.
+local TIMES, LEAST = 5, 20
 
 local pattern = arg[1] or ""
 local tried, survivors = 0, {}
+local limits = {} -- seconds, by spec: it has passed on the untouched copy
 
 local function run(command, ...)
   return os.execute("cd " .. COPY .. " && " .. command:format(...) .. " > mutant.log 2>&1")
@@ -29,18 +35,33 @@ local function replace(path, text, from, to)
   return text:sub(1, first - 1) .. to .. text:sub(last + 1)
 end
 
--- Is it noticed by one of the specs? "x@asan" runs x_spec.lua under the sanitizers, "x@oom" lets
--- memory run out in the operation x of spec/c/operations.lua.
-local function is_killed(specs)
+-- "x" is x_spec.lua, "x@asan" the same under the sanitizers; "x@oom" lets memory run out in the
+-- operation x of spec/c/operations.lua. Returns whether it passed, and whether it hung.
+local function passes(name, seconds)
+  local spec, target = name:match "^([^@]*)@?(.*)$"
+  if target ~= "oom" then
+    spec = ("spec/%s_spec.lua"):format(spec)
+    assert(io.open(spec)):close()
+  end
+  target = target ~= "" and target or "test"
+  local ok, _, status = run("timeout %d make -s %s ARGS=%s", math.ceil(seconds), target, spec)
+  return ok, status == 124
+end
+
+-- To be called while the copy is as the sources are.
+local function measure(name)
+  local start = socket.gettime()
+  if not passes(name, UNTOUCHED) then
+    error(("%s fails with nothing removed, see %s/mutant.log"):format(name, COPY), 0)
+  end
+  limits[name] = math.max(LEAST, TIMES * (socket.gettime() - start))
+end
+
+-- The first of the specs that notices it.
+local function killer(specs)
   for name in specs:gmatch "%S+" do
-    local spec, target = name:match "^([^@]*)@?(.*)$"
-    if target ~= "oom" then
-      spec = ("spec/%s_spec.lua"):format(spec)
-      assert(io.open(spec)):close()
-    end
-    target = target ~= "" and target or "test"
-    local ok, _, status = run("timeout %d make -s %s ARGS=%s", LIMIT, target, spec)
-    if not ok then return status == 124 and name .. " (hangs)" or name end
+    local ok, hangs = passes(name, limits[name])
+    if not ok then return hangs and name .. " (hangs)" or name end
   end
 end
 
@@ -49,9 +70,13 @@ local function try(name, path, specs, from, to)
   if not name:find(pattern, 1, true) then return end
   tried = tried + 1
   local text = read(path)
-  write(path, replace(path, text, from, to))
+  local mutant = replace(path, text, from, to)
+  for each in specs:gmatch "%S+" do
+    if not limits[each] then measure(each) end
+  end
+  write(path, mutant)
   assert(run "make -s", name .. ": does not compile, see " .. COPY .. "/mutant.log")
-  local spec = is_killed(specs)
+  local spec = killer(specs)
   write(path, text)
   if not spec then survivors[#survivors + 1] = name end
   print(("%-10s %-40s %s"):format(spec and "noticed" or "SURVIVED", name, spec or specs))
