@@ -234,6 +234,10 @@ try("a second key", "src/headers.c", "client secrets", [[
 if (fault == NULL && headers->key != NULL && is_key(name, name_size))]], [[
 if (0)]])
 
+try("the key in memory after close", "src/headers.c", "secrets", [[
+*byte++ = 0; /* volatile: a memset may be left out */]], [[
+byte++;]])
+
 try("the key in a server's words", "src/headers.c", "secrets", [[
 blot_out(text, size, headers->key);]], [[
 ;]])
