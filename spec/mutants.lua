@@ -601,6 +601,10 @@ try("memory: a task half added", "lua/mjtask/watch.lua", "watch-add@oom", [[
 self.places[id], self.ids[place], self.taken[place] = nil, before, nil]], [[
 local _ = before]])
 
+try("memory: a task added too late", "lua/mjtask/watcher.lua", "watch-add-again@oom", [[
+if state.operation == last then state.watch:take_back(id) end
+]], "")
+
 try("memory: a loop that is left", "lua/mjtask/client.lua", "new-in-loop@oom", [[
   if not made then
     drop(self)]], [[

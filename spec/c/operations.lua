@@ -547,6 +547,33 @@ add {
   end,
 }
 
+-- To the tasks of a watcher that have all ended: another operation is needed for it.
+add {
+  name = "watch-add-again",
+  prepare = function(s)
+    defined({ life = "done" }, { life = "done" })(s)
+    s.added = false
+    s.watcher = s.mj:watch { ID }
+    assert(s.watcher() == ID and s.watcher() == nil and s.watcher:done())
+  end,
+  run = function(s)
+    s.watcher:add(OTHER)
+    s.added = true
+  end,
+  good = ignore,
+  after = function(s)
+    local open, again = pcall(s.watcher.add, s.watcher, OTHER)
+    if not open then -- the operation died of it, which the watcher says
+      local told, problem = pcall(s.watcher)
+      return assert(s.added and not told and says_memory(problem), problem)
+    end
+    assert(again ~= s.added, "half added")
+    local id, task, err = s.watcher()
+    assert(id == OTHER and task, err or "nothing came of what was added")
+    assert(s.watcher() == nil)
+  end,
+}
+
 add {
   name = "watch-close",
   prepare = function(s)
