@@ -142,7 +142,27 @@ try("a fresh connection", "src/transfer.c", "submit", [[
 SET(CURLOPT_FRESH_CONNECT, (long)request->fresh);]], [[
 SET(CURLOPT_FRESH_CONNECT, 0L);]])
 
+try("pictures' own connections", "src/transfer.c", "faults", [[
+SET(CURLOPT_FORBID_REUSE, (long)profile->images);]], [[
+SET(CURLOPT_FORBID_REUSE, 0L);]])
+
+try("a path as it is", "src/transfer.c", "download", [[
+SET(CURLOPT_PATH_AS_IS, 1L);]], [[
+SET(CURLOPT_PATH_AS_IS, 0L);]])
+
+try("NO_PROXY and pictures", "src/transfer.c", "proxied", [[
+if (request->guarded) SET(CURLOPT_NOPROXY, "");]], [[
+;]])
+
+try("a look-up that is left behind", "src/transfer.c", "host network", [[
+SET(CURLOPT_QUICK_EXIT, 1L);]], [[
+SET(CURLOPT_QUICK_EXIT, 0L);]])
+
 -- src/engine.c
+
+try("the last descriptor", "src/engine.c", "host network", [[
+if ((transfer->images || transfer->engine->base.secure) && is_last(fd)) {]], [[
+if (0) {]])
 
 try("the address behind a name", "src/engine.c", "download", [[
 if (transfer->guarded &&
@@ -600,6 +620,9 @@ try("memory: a watcher nobody got", "lua/mjtask/watcher.lua", "watch@oom", [[
 try("memory: a task half added", "lua/mjtask/watch.lua", "watch-add@oom", [[
 self.places[id], self.ids[place], self.taken[place] = nil, before, nil]], [[
 local _ = before]])
+
+try("memory: the stack of a close", "lua/mjtask/client.lua", "close@oom", [[
+self.schedule:brace() -- it fails now, and nothing has happened]], "")
 
 try("memory: a task added too late", "lua/mjtask/watcher.lua", "watch-add-again@oom", [[
 if state.operation == last then state.watch:take_back(id) end

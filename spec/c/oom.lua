@@ -249,6 +249,7 @@ end
 local OF_CORE = { "cold c once", "cold c on" }
 local OF_STATE = { "lua point", "lua on" }
 local FINAL = { "lua once", "lua point", "lua on", "lua limit", "c once", "c on" }
+local RAISING = { "lua once", "lua point", "lua on", "lua limit", "cold lua point", "cold lua on" }
 local ALL = {
   "lua point", "lua on", "lua limit", "cold lua once", "cold lua point", "cold lua on",
   "cold c once", "cold c on", "collecting lua point", "collecting lua on",
@@ -258,7 +259,7 @@ local ALL = {
 local function variants_of(operation)
   if operation.text then return core_only and {} or operation.ends and { "lua end" } or OF_STATE end
   if core_only or operation.of_core then return OF_CORE end
-  return operation.final and FINAL or ALL
+  return operation.may_raise and RAISING or operation.final and FINAL or ALL
 end
 
 local function do_nothing() end

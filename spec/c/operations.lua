@@ -11,6 +11,7 @@
 --   told(s, status) raises unless a callback was called as it should be
 --   stride          not each request is refused, only one of so many: the rest is as elsewhere
 --   final = true    the client does not outlive it
+--   may_raise       and yet it may fail, as on a stack that has to grow, and be done again
 --   text            in place of prepare and run: what is run in a state of its own, see oom.c
 --   ends = true     and memory runs out while that one is closed
 --   of_core = true  only of interest where it is the core that runs out of memory
@@ -552,7 +553,7 @@ local function start_some(s)
 end
 
 add {
-  name = "close", options = { max_inflight = 2 }, final = true,
+  name = "close", options = { max_inflight = 2 }, final = true, may_raise = true,
   prepare = start_some,
   run = function(s) s.mj:close() end,
   good = function(s) assert(s.mj.closed) end,
