@@ -456,6 +456,12 @@ try("a place that is not free yet", "lua/mjtask/watch.lua", "watch", [[
 if not self.taken[place] then free(self, place) end]], [[
 free(self, place)]])
 
+-- lua/mjtask/task.lua
+
+try("the key in half a URL", "lua/mjtask/task.lua", "secrets", [[
+return ": " .. errors.printable(redact(text), max_reason)]], [[
+return ": " .. errors.printable(text, max_reason)]])
+
 -- lua/mjtask/download.lua
 
 try("the redirects of a picture", "lua/mjtask/download.lua", "download secrets faults handshake", [[

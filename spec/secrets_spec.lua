@@ -318,6 +318,25 @@ describe("the key #L10", function()
       end
     end)
 
+    -- A URL's user, password and query are left out of a message: what is left of a key then would
+    -- not be known for one.
+    it("the error of a wait, if it looks like a part of a URL", function()
+      local mj <close> = client { interval = 1, max_interval = 1, key = "k3y@w0rd-0123456789" }
+      for _, around in ipairs { "https://%s", "https://x/%s", "https://a%s", "https://b?%s" } do
+        local text = around:format("k3y@w0rd-0123456789")
+        p:task(ID, { life = { { status = "FAILURE", failReason = text } }, bare = true })
+        local _, err = mj:wait(ID)
+        assert.equal("failed", err.kind)
+        err.task = nil -- the server's own
+        has_no_key_inside(err, "w0rd-0123456789")
+        p:task(ID, { life = { { status = text } }, bare = true })
+        for _, _, late in mj:watch({ ID }, { timeout = 0.02 }) do
+          assert.equal("timeout", late.kind)
+          has_no_key_inside(late, "w0rd-0123456789")
+        end
+      end
+    end)
+
     it("the error, nor is a header of one's own", function()
       local secret = "own-h3ader-value-77"
       local err = failure({ status = 401, type = JSON,

@@ -122,7 +122,7 @@ function book_methods:judge(place, task, err, hinted)
   note(self, place, task, hinted)
   local outcome = tasks.outcome(task)
   if outcome == "success" then return true, task end
-  if outcome then return true, nil, tasks.failure(task) end
+  if outcome then return true, nil, tasks.failure(task, self.call.client.redact) end
   if is_stalled(self, place) then
     return true, nil, errors.new("stalled", ("nothing has changed for %g s")
       :format(self.call.settings.stall), { task = task })

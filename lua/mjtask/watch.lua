@@ -136,7 +136,8 @@ local function time_out(self, place)
   local err = retry.timed_out(self.call)
   if status then
     local seen = progress and ("%s %s"):format(status, progress) or status
-    err.message = ("%s; last seen: %s"):format(err.message, errors.printable(seen, 60))
+    seen = errors.printable(self.call.client.redact(seen), 60)
+    err.message = ("%s; last seen: %s"):format(err.message, seen)
   end
   conclude(self, place, nil, err)
 end
