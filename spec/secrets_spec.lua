@@ -3,6 +3,8 @@
 
 local mjtask = require "mjtask"
 local child = require "support.child"
+local clients = require "mjtask.client"
+local clock = require "support.clock"
 local proxy = require "support.proxy"
 
 local ID = "1735030480000001"
@@ -38,10 +40,19 @@ local function has_no_key_inside(value, key)
   has_no_key(value, key)
 end
 
-local function client(more)
+local function options(more)
   local given = { url = p.url, key = KEY, retries = 0, timeout = 5 }
   for name, value in pairs(more or {}) do given[name] = value end
-  return mjtask.new(given)
+  return given
+end
+
+local function client(more)
+  return mjtask.new(options(more))
+end
+
+-- One whose sleeps cost no time.
+local function sleepless(more)
+  return clients.new(options(more), clock.new())
 end
 
 -- The error of one fetch that is answered so.
@@ -157,8 +168,7 @@ describe("the key #L10", function()
     -- Whole, and cut by what is kept of it; and nothing in it that a terminal would obey.
     it("what trace is told of a sleep", function()
       local status
-      local mj <close> = client {
-        interval = 0.1,
+      local mj <close> = sleepless {
         trace = function(event)
           if event.event == "wait" then status = event.status end
         end,
@@ -166,7 +176,7 @@ describe("the key #L10", function()
       for length = 30, 64 do
         status = nil
         p:task(ID, { life = { { status = "\27[1m" .. ("x"):rep(length) .. KEY } }, bare = true })
-        mj:wait(ID, { timeout = 0.02 })
+        mj:wait(ID, { timeout = 6 })
         assert.is_string(status)
         has_no_key(status)
         assert(length > 34 or status:find("x" .. ("%*"):rep(#KEY) .. "$"), status)
@@ -287,10 +297,10 @@ describe("the key #L10", function()
     end)
 
     it("the error where the limits of a status cut it", function()
-      local mj <close> = client { interval = 1, max_interval = 1 }
+      local mj <close> = sleepless()
       for length = 20, 64 do
         p:task(ID, { life = { { status = ("x"):rep(length) .. KEY } }, bare = true })
-        for _, _, err in mj:watch({ ID }, { timeout = 0.02 }) do
+        for _, _, err in mj:watch({ ID }, { timeout = 6 }) do
           assert.equal("timeout", err.kind)
           assert(err.message:find("last seen: ", 1, true), err.message)
           has_no_key_inside(err)
@@ -321,7 +331,7 @@ describe("the key #L10", function()
     -- A URL's user, password and query are left out of a message: what is left of a key then would
     -- not be known for one.
     it("the error of a wait, if it looks like a part of a URL", function()
-      local mj <close> = client { interval = 1, max_interval = 1, key = "k3y@w0rd-0123456789" }
+      local mj <close> = sleepless { key = "k3y@w0rd-0123456789" }
       for _, around in ipairs { "https://%s", "https://x/%s", "https://a%s", "https://b?%s" } do
         local text = around:format("k3y@w0rd-0123456789")
         p:task(ID, { life = { { status = "FAILURE", failReason = text } }, bare = true })
@@ -330,7 +340,7 @@ describe("the key #L10", function()
         err.task = nil -- the server's own
         has_no_key_inside(err, "w0rd-0123456789")
         p:task(ID, { life = { { status = text } }, bare = true })
-        for _, _, late in mj:watch({ ID }, { timeout = 0.02 }) do
+        for _, _, late in mj:watch({ ID }, { timeout = 6 }) do
           assert.equal("timeout", late.kind)
           has_no_key_inside(late, "w0rd-0123456789")
         end
