@@ -65,19 +65,29 @@ local function killer(specs)
   end
 end
 
--- `from` stands once in the file; one of the specs is expected to fail with `to` in its place.
-local function try(name, path, specs, from, to)
+-- Puts `to` for `from`, which stands once in the file. Returns what undoes it.
+local function edit(path, from, to)
+  local text = read(path)
+  write(path, replace(path, text, from, to))
+  return function() write(path, text) end
+end
+
+local function do_nothing() end
+
+-- One of the specs is expected to fail with `to` in place of `from`. The rest is the same once more,
+-- where two guards do the same.
+local function try(name, path, specs, from, to, ...)
   if not name:find(pattern, 1, true) then return end
   tried = tried + 1
-  local text = read(path)
-  local mutant = replace(path, text, from, to)
   for each in specs:gmatch "%S+" do
     if not limits[each] then measure(each) end
   end
-  write(path, mutant)
+  local undo, undo_other = edit(path, from, to), do_nothing
+  if ... then undo_other = edit(...) end
   assert(run "make -s", name .. ": does not compile, see " .. COPY .. "/mutant.log")
   local spec = killer(specs)
-  write(path, text)
+  undo()
+  undo_other()
   if not spec then survivors[#survivors + 1] = name end
   print(("%-10s %-40s %s"):format(spec and "noticed" or "SURVIVED", name, spec or specs))
   io.stdout:flush()
@@ -228,6 +238,11 @@ if (strncmp(text + strcspn(text, ":"), "://", 3) != 0)]], [[
 if (strstr(text, "://") == NULL)]])
 
 -- src/mjtask.c
+
+try("a module that stays mapped", "src/mjtask.c", "host", [[
+  stay_mapped();]], [[
+  (void)stay_mapped;]], "Makefile", [[
+,-z,nodelete]], "")
 
 try("plain http", "src/mjtask.c", "client", [[
 if (fault == NULL && !base->secure && !base->loopback &&
