@@ -433,7 +433,7 @@ cancel_told.name = "cancel-task-callback" -- not that of an operation, which is 
 by_callback(seed, function(s, done) return s.mj:seed(ID, done) end, 3)
 by_callback(download, function(s, done)
   return s.mj:download(s.p.other_url .. "/hop/1/attachments/a.png", s.target, done)
-end)
+end, 2)
 
 add {
   name = "watch-callback", stride = 3,
@@ -677,7 +677,8 @@ add {
 -- ---- in a host's loop ---------------------------------------------------------------------------
 
 add {
-  name = "fetch-parked", options = { loop = timer.loop(function() coroutine.yield() end) },
+  name = "fetch-parked", stride = 2,
+  options = { loop = timer.loop(function() coroutine.yield() end) },
   run = function(s)
     local thread = coroutine.wrap(function()
       return true, s.mj:fetch(SKU)
