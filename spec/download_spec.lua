@@ -431,6 +431,14 @@ describe("a download's target #D3", function()
     assert.same({ "here.png" }, listing())
   end)
 
+  it("asks for the path as it is: a signature may be made of it", function()
+    for _, path in ipairs { "/attachments/x/../a.png", "/attachments/./a.png?x=/../y" } do
+      assert.equal(target, mj:download(p.other_url .. path, target, { overwrite = true }))
+      local log = p:log()
+      assert.equal(path, log[#log].path)
+    end
+  end)
+
   it("is told of by the caller, never by a server", function()
     p:set { image = {
       headers = {

@@ -3,6 +3,8 @@
 
 local mjtask = require "mjtask"
 local child = require "support.child"
+local clients = require "mjtask.client"
+local clock = require "support.clock"
 local proxy = require "support.proxy"
 
 local ID = "1735030480000001"
@@ -38,10 +40,19 @@ local function has_no_key_inside(value, key)
   has_no_key(value, key)
 end
 
-local function client(more)
+local function options(more)
   local given = { url = p.url, key = KEY, retries = 0, timeout = 5 }
   for name, value in pairs(more or {}) do given[name] = value end
-  return mjtask.new(given)
+  return given
+end
+
+local function client(more)
+  return mjtask.new(options(more))
+end
+
+-- One whose sleeps cost no time.
+local function sleepless(more)
+  return clients.new(options(more), clock.new())
 end
 
 -- The error of one fetch that is answered so.
@@ -113,7 +124,8 @@ describe("the key #L10", function()
 
     for _, auth in ipairs { "auto", "bearer" } do
       it("anything that the debug library can reach (" .. auth .. ")", function()
-        p:task(ID, { fault = { status = 401, type = JSON, body = '{"error":"' .. KEY .. '"}' } })
+        local body = ('{"error":"%s","%s":{"%s":0}}'):format(KEY, KEY, KEY) -- as a name, too
+        p:task(ID, { fault = { status = 401, type = JSON, body = body } })
         p:task("1735030480000002", { life = "done" })
         p:task("1735030480000003", { life = "stuck" })
         local output, status = child.run(SEARCH:format(p.url, ID, auth),
@@ -151,6 +163,25 @@ describe("the key #L10", function()
         has_no_key_inside(event)
       end
       assert.same({ request = true, answer = true, retry = true, wait = true }, kinds)
+    end)
+
+    -- Whole, and cut by what is kept of it; and nothing in it that a terminal would obey.
+    it("what trace is told of a sleep", function()
+      local status
+      local mj <close> = sleepless {
+        trace = function(event)
+          if event.event == "wait" then status = event.status end
+        end,
+      }
+      for length = 30, 64 do
+        status = nil
+        p:task(ID, { life = { { status = "\27[1m" .. ("x"):rep(length) .. KEY } }, bare = true })
+        mj:wait(ID, { timeout = 6 })
+        assert.is_string(status)
+        has_no_key(status)
+        assert(length > 34 or status:find("x" .. ("%*"):rep(#KEY) .. "$"), status)
+        lacks(status, "\27")
+      end
     end)
 
     local ECHOES = {
@@ -200,7 +231,7 @@ describe("the key #L10", function()
       local receipt, err = mj:submit("imagine", { prompt = "x" })
       assert.is_nil(receipt)
       assert.equal("needs_input", err.kind)
-      err.receipt = nil -- the server's data, as it is
+      err.receipt = nil -- the server's data, as it is, like a task: see SECURITY.md
       has_no_key_inside(err, key)
       assert(tostring(err):find("****", 1, true), tostring(err))
     end)
@@ -235,6 +266,48 @@ describe("the key #L10", function()
       end
     end)
 
+    it("the error where the limit of an excerpt cuts it, though less is shown", function()
+      for length = 512 - #KEY - 12, 512 do -- a query is left out, and what is behind it moves up
+        has_no_key_inside(failure { status = 500, type = "text/plain",
+          body = "https://a/?" .. ("x"):rep(length - 12) .. " " .. KEY })
+      end
+    end)
+
+    it("the error where the limit of a content type cuts it", function()
+      for length = 0, 64 do
+        local err = failure { status = 200, body = "no json",
+          type = "text/plain; " .. ("x"):rep(length) .. KEY }
+        assert.equal("decode", err.kind)
+        has_no_key_inside(err)
+        assert(tostring(err):find("type is text/plain; " .. ("x"):rep(math.min(length, 48))))
+      end
+    end)
+
+    it("the error where the limit of libcurl's own words cuts it", function()
+      local folder, remove = child.directory()
+      local mj <close> = client { request_timeout = 1 }
+      for length = 140, 260 do -- no name is that long: nobody is asked for it
+        local host = ("x"):rep(length) .. KEY
+        local path, err = mj:download("https://" .. host .. "/", folder .. "/a.png")
+        assert.is_nil(path)
+        assert(tostring(err):find("xxxx", 1, true), tostring(err))
+        has_no_key_inside(err)
+      end
+      remove()
+    end)
+
+    it("the error where the limits of a status cut it", function()
+      local mj <close> = sleepless()
+      for length = 20, 64 do
+        p:task(ID, { life = { { status = ("x"):rep(length) .. KEY } }, bare = true })
+        for _, _, err in mj:watch({ ID }, { timeout = 6 }) do
+          assert.equal("timeout", err.kind)
+          assert(err.message:find("last seen: ", 1, true), err.message)
+          has_no_key_inside(err)
+        end
+      end
+    end)
+
     it("the error where a redirect's target cuts it", function()
       for length = 100, 260, 3 do
         has_no_key_inside(failure { status = 302,
@@ -251,6 +324,25 @@ describe("the key #L10", function()
           local body = '{"error":"' .. around:gsub("%%s", (key:gsub("%%", "%%%%"))) .. '"}'
           local err = failure({ status = 401, type = JSON, body = body }, { key = key })
           has_no_key_inside(err, key)
+        end
+      end
+    end)
+
+    -- A URL's user, password and query are left out of a message: what is left of a key then would
+    -- not be known for one.
+    it("the error of a wait, if it looks like a part of a URL", function()
+      local mj <close> = sleepless { key = "k3y@w0rd-0123456789" }
+      for _, around in ipairs { "https://%s", "https://x/%s", "https://a%s", "https://b?%s" } do
+        local text = around:format("k3y@w0rd-0123456789")
+        p:task(ID, { life = { { status = "FAILURE", failReason = text } }, bare = true })
+        local _, err = mj:wait(ID)
+        assert.equal("failed", err.kind)
+        err.task = nil -- the server's own
+        has_no_key_inside(err, "w0rd-0123456789")
+        p:task(ID, { life = { { status = text } }, bare = true })
+        for _, _, late in mj:watch({ ID }, { timeout = 6 }) do
+          assert.equal("timeout", late.kind)
+          has_no_key_inside(late, "w0rd-0123456789")
         end
       end
     end)
@@ -318,6 +410,39 @@ describe("the key #L10", function()
       assert(output:find("the server refuses the key", 1, true))
       has_no_key(output)
     end)
+  end)
+
+  -- In a process of its own, which looks through all that it may write to. It seeks the end of the
+  -- line that only we make of the key, not what the environment has of it, nor the beginning, which
+  -- free itself writes over; and by a pattern, so that it does not find that.
+  local MEMORY = [[
+    local mj = require "mjtask".new {
+      url = "https://localhost", key = os.getenv "KEY", auth = "bearer",
+    }
+    if %s then mj:close() end
+    local line = "are[r] " .. os.getenv "KEY"
+    local memory = assert(io.open("/proc/self/mem", "rb"))
+    memory:setvbuf "no"
+    local found, sought = 0, 0
+    for mapping in io.lines "/proc/self/maps" do
+      local from, to, file = mapping:match "^(%%x+)%%-(%%x+) rw%%S* %%S+ %%S+ %%S+%%s*(.*)$"
+      local size = from and tonumber(to, 16) - tonumber(from, 16)
+      if size and size < 1 << 26 and not file:find "^/" then -- not what sanitizers reserve
+        memory:seek("set", tonumber(from, 16))
+        for _ in (memory:read(size) or ""):gmatch(line) do found = found + 1 end
+        sought = sought + size
+      end
+    end
+    assert(sought > 1 << 18, sought)
+    print(found > 0)]]
+
+  it("is overwritten on close", function()
+    local maps <close> = io.open "/proc/self/maps"
+    if not maps then return pending "not run: there is no /proc/self/maps here" end
+    -- No pattern takes it for more than it is; nothing else is as long, and takes its place.
+    local key = ("k3y0w0rd"):rep(90)
+    assert.same({ "true\n", 0 }, { child.run(MEMORY:format(false), { KEY = key }) })
+    assert.same({ "false\n", 0 }, { child.run(MEMORY:format(true), { KEY = key }) })
   end)
 
   describe("stays here #H6", function()

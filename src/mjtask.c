@@ -113,6 +113,15 @@ static void push_facts (lua_State *L, const Transfer *transfer) {
   if (transfer->type[0] != '\0') set_string(L, "type", transfer->type);
 }
 
+/* The beginning of a body that is no JSON. It may be cut in the key, which only
+   an ellipsis gives away (headers_redact). */
+static void push_excerpt (lua_State *L, const char *body, size_t size) {
+  lua_pushlstring(L, body, size < EXCERPT ? size : EXCERPT);
+  if (size <= EXCERPT) return;
+  lua_pushliteral(L, "\xE2\x80\xA6");
+  lua_concat(L, 2);
+}
+
 /* stack: …, facts; adds what there is instead of a value. */
 static void note_rest (lua_State *L, const Transfer *transfer,
                        const DecodeError *error) {
@@ -134,7 +143,8 @@ static void note_rest (lua_State *L, const Transfer *transfer,
   lua_pushfstring(L, "%s at byte %I", error->message,
                   (LUAI_UACINT)error->offset);
   lua_setfield(L, -2, "fault");
-  set_text(L, "excerpt", body, size < EXCERPT ? size : EXCERPT);
+  push_excerpt(L, body, size);
+  lua_setfield(L, -2, "excerpt");
 }
 
 /* Pushes the value of a JSON body and returns 1; or pushes nothing. Nothing

@@ -255,6 +255,17 @@ static void note_target (Transfer *transfer, CURL *easy) {
   transfer->moved = keep(transfer, target, strlen(target));
 }
 
+/* One that is cut says so: it may end in a part of the key, which only an
+   ellipsis gives away (headers_redact). */
+static void note_type (Transfer *transfer, const char *type) {
+  static const char ellipsis[] = "\xE2\x80\xA6";
+  char *end = transfer->type + sizeof transfer->type - sizeof ellipsis;
+  const int length =
+    snprintf(transfer->type, sizeof transfer->type, "%s", type);
+  if (length >= (int)sizeof transfer->type)
+    memcpy(end, ellipsis, sizeof ellipsis);
+}
+
 static void note_answer (Transfer *transfer, CURL *easy) {
   char *type = NULL;
   curl_off_t wait = 0;
@@ -265,7 +276,7 @@ static void note_answer (Transfer *transfer, CURL *easy) {
     transfer->retry_after = (double)wait;
   if (curl_easy_getinfo(easy, CURLINFO_CONTENT_TYPE, &type) == CURLE_OK &&
       type != NULL)
-    snprintf(transfer->type, sizeof transfer->type, "%s", type);
+    note_type(transfer, type);
   if (transfer->file != NULL) transfer->file->framed = transfer->framed;
   note_target(transfer, easy);
 }

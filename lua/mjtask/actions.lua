@@ -48,7 +48,7 @@ local function aim(call, task, query)
     return nil, errors.new("no_button", ('the task is not done yet: its status is "%s"')
       :format(errors.printable(rawget(task, "status") or "", 40)), { task = task })
   elseif outcome ~= "success" then
-    return nil, tasks.failure(task)
+    return nil, tasks.failure(task, call.client.redact)
   end
   local action, index = change_of(query)
   if call.client.row.change and action and #buttons.all(task) == 0 then

@@ -122,7 +122,7 @@ function book_methods:judge(place, task, err, hinted)
   note(self, place, task, hinted)
   local outcome = tasks.outcome(task)
   if outcome == "success" then return true, task end
-  if outcome then return true, nil, tasks.failure(task) end
+  if outcome then return true, nil, tasks.failure(task, self.call.client.redact) end
   if is_stalled(self, place) then
     return true, nil, errors.new("stalled", ("nothing has changed for %g s")
       :format(self.call.settings.stall), { task = task })
@@ -183,13 +183,22 @@ function waiter_methods:hint(id)
   end
 end
 
+-- The status as `trace` may see it, which prints what it is told: it is the server's word.
+local function status_shown(self)
+  local status = self.book.status[1]
+  if type(status) ~= "string" then return status end
+  return errors.printable(self.call.client.redact(status))
+end
+
 -- Sleeps until the next look. Returns when it was due.
 local function sleep(self)
   local call, book = self.call, self.book
   local now = call.schedule.now
   self.due = book:next_look(1, call.schedule.random())
   if call.settings.trace then
-    retry.trace(call, { event = "wait", seconds = self.due - now(), status = book.status[1] })
+    retry.trace(call, {
+      event = "wait", seconds = self.due - now(), status = status_shown(self),
+    })
   end
   repeat call.operation:rest(math.min(self.due, call.deadline))
   until now() >= math.min(self.due, call.deadline)

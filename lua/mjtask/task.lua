@@ -215,22 +215,24 @@ function tasks.adopt(task)
   return setmetatable(task, task_mt)
 end
 
-local function reason(task)
+-- `redact` comes first: what printable leaves out of a URL may be a part of a key.
+local function reason(task, redact)
   local text = rawget(task, "failReason")
   if type(text) == "string" and text:find("[^ \t-\r]") then
-    return ": " .. errors.printable(text, max_reason)
+    return ": " .. errors.printable(redact(text), max_reason)
   end
   -- Shown, but as what it is: it may well read "Submit success", or be the prompt.
   text = rawget(task, "description")
   if type(text) == "string" and text:find("[^ \t-\r]") then
-    return (', no reason given (description "%s")'):format(errors.printable(text, max_reason))
+    return (', no reason given (description "%s")')
+      :format(errors.printable(redact(text), max_reason))
   end
   return ", no reason given"
 end
 
 local endings = {
-  failed = function(task) return "the task failed" .. reason(task) end,
-  cancelled = function(task) return "the task was cancelled" .. reason(task) end,
+  failed = function(task, redact) return "the task failed" .. reason(task, redact) end,
+  cancelled = function(task, redact) return "the task was cancelled" .. reason(task, redact) end,
   needs_input = function()
     return "the task waits for input: POST submit/modal, or press with modal = { prompt = ... }"
   end,
@@ -238,8 +240,9 @@ local endings = {
 
 --- The error of a task that ended without success; its kind is the outcome, and the task is on it.
 ---@param task mjtask.Task
+---@param redact? fun(text: string): string takes a key out of a text: a server may quote it
 ---@return mjtask.Error? err `failed`, `cancelled` or `needs_input`; nil if it runs or succeeded
-function tasks.failure(task)
+function tasks.failure(task, redact)
   check_task(task)
   local outcome = tasks.outcome(task)
   local message = endings[outcome or ""]
@@ -250,7 +253,7 @@ function tasks.failure(task)
   if type(id) ~= "string" and math.type(id) ~= "integer" then
     id = nil
   end
-  return errors.new(outcome, message(task), { task = task, id = id })
+  return errors.new(outcome, message(task, redact or tostring), { task = task, id = id })
 end
 
 return tasks

@@ -94,6 +94,21 @@ function methods:add(id)
   return true
 end
 
+--- Takes back a task that was added, before anything was done for it. Takes no memory.
+---@param id string
+function methods:take_back(id)
+  local place = self.places[id]
+  self.timers:remove(place)
+  self.book:close(place)
+  self.places[id], self.open = nil, self.open - 1
+  if place == #self.ids then
+    self.ids[place] = nil
+  else
+    self.ids[place] = false
+    self.free[#self.free + 1] = place -- whence it came: there is room
+  end
+end
+
 local function free(self, place)
   self.taken[place] = nil
   self.ids[place] = false -- no hole in the array
@@ -121,7 +136,8 @@ local function time_out(self, place)
   local err = retry.timed_out(self.call)
   if status then
     local seen = progress and ("%s %s"):format(status, progress) or status
-    err.message = ("%s; last seen: %s"):format(err.message, errors.printable(seen, 60))
+    seen = errors.printable(self.call.client.redact(seen), 60)
+    err.message = ("%s; last seen: %s"):format(err.message, seen)
   end
   conclude(self, place, nil, err)
 end

@@ -125,6 +125,16 @@ function watcher.new(call, ids, fetch, each)
   return self
 end
 
+-- Starts another operation, for a task that was added to those that have all ended. Where there is
+-- no memory for one the task is not watched, rather than watched by nobody.
+local function launch_again(state, id)
+  local last = state.operation
+  local ok, problem = pcall(launch, state)
+  if ok then return end
+  if state.operation == last then state.watch:take_back(id) end
+  error(problem, 0)
+end
+
 -- Waits until another task has ended, or the watch.
 local function wait(call, state)
   local reader = call.operation
@@ -156,7 +166,11 @@ end
 local function add(state, id)
   state.call.schedule:brace() -- to take back what is half done
   local added = state.watch:add(id)
-  if state.operation.ended then launch(state) else state.call.schedule:tell_host() end
+  if state.operation.ended then
+    launch_again(state, id)
+  else
+    state.call.schedule:tell_host()
+  end
   return added
 end
 

@@ -30,6 +30,7 @@ local proxy = require "support.proxy"
 
 local PATIENCE = 200 -- steps that whatever is left may take
 local BYTES = 199 -- between two limits of memory
+local SELDOM = 5 -- times: how much fewer are refused where the collector runs
 local SHOWN, MOST = 5, 100 -- faults of one variant that are told, and after which it is given up
 
 local p = proxy.start()
@@ -91,6 +92,11 @@ end
 
 -- The outcome of an attempt: right, or a failure that names its reason.
 local function check_outcome(operation, subject, status, refused, ...)
+  if operation.raises then
+    local problem = tostring((...))
+    if status == "error" and problem:find(operation.raises, 1, true) then return end
+    assert(refused > 0, "raised nothing")
+  end
   if status ~= "ok" then
     assert(refused > 0 and says_memory(...), ...)
     return
@@ -116,7 +122,12 @@ end
 
 -- A run with all the memory there is.
 local function run_well(operation, subject)
-  operation.good(subject, operation.run(subject))
+  if operation.raises then
+    local ok, problem = pcall(operation.run, subject)
+    assert(not ok and tostring(problem):find(operation.raises, 1, true), problem)
+  else
+    operation.good(subject, operation.run(subject))
+  end
   operation.after(subject)
   if subject.mj then check_rest(subject.mj) end
 end
@@ -133,15 +144,48 @@ local function new_subject(operation, is_warm)
   return subject
 end
 
+-- At rest, so that the requests are the same each time; or at work whenever it likes: then they are
+-- not, and finalizers run between any two of them.
+local function set_collector(is_collecting, skipped)
+  collectgarbage()
+  if not is_collecting then
+    collectgarbage "stop"
+  elseif skipped % 2 == 0 then
+    collectgarbage("generational", 5, 20)
+  else
+    collectgarbage("incremental", 100, 400, 6)
+  end
+end
+
+local function reset_collector()
+  collectgarbage("incremental", 200, 100, 13)
+  collectgarbage "restart"
+end
+
+-- Garbage that steps the client when it is collected, and then again.
+local function litter(mj)
+  local held = setmetatable({ mj = mj }, { __mode = "v" })
+  local mt = {}
+  function mt.__gc()
+    if not held.mj then return end
+    pcall(held.mj.step, held.mj, 0)
+    setmetatable({}, mt)
+  end
+  setmetatable({}, mt)
+  return function() held.mj = nil end
+end
+
 -- Memory is refused once; and the next time there is enough. Returns whether it came to that. What
 -- is cold is a client that has done nothing yet, on a stack on which nothing has run.
 local function try_one(operation, source, mode, skipped)
-  local is_cold = source:find "^cold" or operation.final
+  local from, collecting = source:gsub("^collecting ", "")
+  local is_cold = source:find "cold" or operation.final
   local subject = new_subject(operation, not is_cold)
-  collectgarbage()
-  collectgarbage "stop" -- so that the requests are the same each time
-  local outcome = table.pack(oom.attempt(source, mode, skipped, operation.run, subject))
-  collectgarbage "restart"
+  local clean = collecting > 0 and litter(subject.mj)
+  set_collector(collecting > 0, skipped)
+  local outcome = table.pack(oom.attempt(from, mode, skipped, operation.run, subject))
+  reset_collector()
+  if clean then clean() end
   check_outcome(operation, subject, table.unpack(outcome, 1, outcome.n))
   local mj = subject.mj
   if operation.told then
@@ -187,6 +231,7 @@ end
 local function try_all(operation, source, mode, first)
   local attempt = operation.text and try_state or try
   local stride = mode == "limit" and BYTES or source:find "lua" and operation.stride or 1
+  if source:find "collecting" then stride = stride * SELDOM end
   local skipped, count, failed = first % stride, 0, 0
   repeat
     local ok, refused = xpcall(attempt, debug.traceback, operation, source, mode, skipped)
@@ -204,15 +249,17 @@ end
 local OF_CORE = { "cold c once", "cold c on" }
 local OF_STATE = { "lua point", "lua on" }
 local FINAL = { "lua once", "lua point", "lua on", "lua limit", "c once", "c on" }
+local RAISING = { "lua once", "lua point", "lua on", "lua limit", "cold lua point", "cold lua on" }
 local ALL = {
   "lua point", "lua on", "lua limit", "cold lua once", "cold lua point", "cold lua on",
-  "cold c once", "cold c on",
+  "cold c once", "cold c on", "collecting lua point", "collecting lua on",
+  "collecting cold lua on",
 }
 
 local function variants_of(operation)
   if operation.text then return core_only and {} or operation.ends and { "lua end" } or OF_STATE end
   if core_only or operation.of_core then return OF_CORE end
-  return operation.final and FINAL or ALL
+  return operation.may_raise and RAISING or operation.final and FINAL or ALL
 end
 
 local function do_nothing() end

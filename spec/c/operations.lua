@@ -5,11 +5,13 @@
 --   prepare(s)      with all memory there is, before each run
 --   run(s)          with less; gives the results
 --   good(s, ...)    raises unless these are the results of a run that went well
+--   raises          what a run that goes well raises itself, in place of results
 --   fair(s, ...)    raises for results that a lack of memory does not excuse, where they are more
 --                   than nil and an error that says so
 --   told(s, status) raises unless a callback was called as it should be
 --   stride          not each request is refused, only one of so many: the rest is as elsewhere
 --   final = true    the client does not outlive it
+--   may_raise       and yet it may fail, as on a stack that has to grow, and be done again
 --   text            in place of prepare and run: what is run in a state of its own, see oom.c
 --   ends = true     and memory runs out while that one is closed
 --   of_core = true  only of interest where it is the core that runs out of memory
@@ -166,7 +168,7 @@ local function says_memory(err)
 end
 
 local fetch_many = add {
-  name = "fetch-many",
+  name = "fetch-many", stride = 2,
   run = function(s) return s.mj:fetch_many { SKU, PAWMAAS, "1" } end,
   good = function(_, tasks, errors)
     assert(tasks, errors)
@@ -183,7 +185,7 @@ local fetch_many = add {
 }
 
 local wait = add {
-  name = "wait",
+  name = "wait", stride = 2,
   prepare = defined { life = "short" },
   run = function(s) return s.mj:wait(ID, { progress = ignore }) end,
   good = is_task(ID),
@@ -221,7 +223,26 @@ local press = add {
   after = check_submits,
 }
 
-add {
+-- A window opens, and is answered: two submits, of one each.
+local function check_modal(s)
+  assert(count_submits(s) - s.sent <= 2, "submitted twice")
+end
+
+local press_modal = add {
+  name = "press-modal", stride = 2, options = press.options,
+  prepare = function(s)
+    defined({ life = "upscaled_done" })(s)
+    s.p:set { submit = { life = "short" } }
+    s.sent = count_submits(s)
+  end,
+  run = function(s) return s.mj:press(ID, "Custom Zoom", { modal = { prompt = "a cat" } }) end,
+  good = press.good, after = check_modal,
+  fair = function(_, receipt, err) -- the window is open, and there was no memory to answer it
+    assert(receipt or says_memory(err) or err.kind == "needs_input", err)
+  end,
+}
+
+local submit = add {
   name = "submit", options = press.options,
   prepare = press.prepare, after = press.after,
   run = function(s)
@@ -230,7 +251,7 @@ add {
   good = press.good,
 }
 
-add {
+local cancel = add {
   name = "cancel",
   prepare = function(s)
     s.p:set { dialect = "plus" }
@@ -238,6 +259,16 @@ add {
   end,
   run = function(s) return s.mj:cancel(ID) end,
   good = function(_, ok, err) assert(ok, err) end,
+}
+
+local seed = add {
+  name = "seed",
+  prepare = function(s)
+    s.p:set { dialect = "plus" }
+    defined({ life = "done" })(s)
+  end,
+  run = function(s) return s.mj:seed(ID) end,
+  good = function(_, value, err) assert(value == "636646138", err) end,
 }
 
 local function prepare_folder(s)
@@ -391,12 +422,21 @@ by_callback(fetch_many, function(s, done)
 end, 3)
 by_callback(wait, function(s, done) return s.mj:wait(ID, { progress = ignore }, done) end, 3)
 by_callback(press, function(s, done) return s.mj:press(SKU, "U1", done) end, 3)
+by_callback(press_modal, function(s, done)
+  return s.mj:press(ID, "Custom Zoom", { modal = { prompt = "a cat" } }, done)
+end, 7)
+by_callback(submit, function(s, done)
+  return s.mj:submit("imagine", { prompt = "a cat" }, done)
+end, 3)
+local cancel_told = by_callback(cancel, function(s, done) return s.mj:cancel(ID, done) end, 3)
+cancel_told.name = "cancel-task-callback" -- not that of an operation, which is below
+by_callback(seed, function(s, done) return s.mj:seed(ID, done) end, 3)
 by_callback(download, function(s, done)
   return s.mj:download(s.p.other_url .. "/hop/1/attachments/a.png", s.target, done)
-end)
+end, 2)
 
 add {
-  name = "watch-callback",
+  name = "watch-callback", stride = 3,
   prepare = function(s)
     watch.prepare(s)
     s.handle, s.over = false, 0
@@ -439,7 +479,40 @@ local nested = by_callback({
     s.inner = s.mj:fetch(PAWMAAS)
   end)
 end)
+nested.stride = 2
 nested.fair = function(_, task, err) assert(task or says_memory(err), err) end
+
+-- Callbacks that raise, many in one step. Which of the errors is raised is the step's affair; that
+-- each is called is not.
+local RAISERS = 12
+
+add {
+  name = "raisers", stride = 2,
+  prepare = function(s)
+    s.p:task(ID, { life = "done", fault = "stall" })
+    s.calls = {}
+    for n = 1, RAISERS do
+      s.calls[n] = 0
+      local handle = s.mj:fetch(ID, function()
+        s.calls[n] = s.calls[n] + 1
+        error("ouch", 0)
+      end)
+      handle:cancel()
+    end
+  end,
+  run = function(s) s.mj:step(0) end,
+  raises = "ouch",
+  good = ignore,
+  told = function(s)
+    for n, calls in ipairs(s.calls) do
+      assert(calls == 1, ("callback %d was told %d times"):format(n, calls))
+    end
+    assert(not s.mj.schedule.nested, "the schedule believes to be nested")
+  end,
+  after = function(s) -- what else they raise
+    for _ = 1, 2 * RAISERS do pcall(s.mj.step, s.mj, 0) end
+  end,
+}
 
 -- ---- what is under way, and ends ----------------------------------------------------------------
 
@@ -480,7 +553,7 @@ local function start_some(s)
 end
 
 add {
-  name = "close", options = { max_inflight = 2 }, final = true,
+  name = "close", options = { max_inflight = 2 }, final = true, may_raise = true,
   prepare = start_some,
   run = function(s) s.mj:close() end,
   good = function(s) assert(s.mj.closed) end,
@@ -547,6 +620,33 @@ add {
   end,
 }
 
+-- To the tasks of a watcher that have all ended: another operation is needed for it.
+add {
+  name = "watch-add-again",
+  prepare = function(s)
+    defined({ life = "done" }, { life = "done" })(s)
+    s.added = false
+    s.watcher = s.mj:watch { ID }
+    assert(s.watcher() == ID and s.watcher() == nil and s.watcher:done())
+  end,
+  run = function(s)
+    s.watcher:add(OTHER)
+    s.added = true
+  end,
+  good = ignore,
+  after = function(s)
+    local open, again = pcall(s.watcher.add, s.watcher, OTHER)
+    if not open then -- the operation died of it, which the watcher says
+      local told, problem = pcall(s.watcher)
+      return assert(s.added and not told and says_memory(problem), problem)
+    end
+    assert(again ~= s.added, "half added")
+    local id, task, err = s.watcher()
+    assert(id == OTHER and task, err or "nothing came of what was added")
+    assert(s.watcher() == nil)
+  end,
+}
+
 add {
   name = "watch-close",
   prepare = function(s)
@@ -577,7 +677,8 @@ add {
 -- ---- in a host's loop ---------------------------------------------------------------------------
 
 add {
-  name = "fetch-parked", options = { loop = timer.loop(function() coroutine.yield() end) },
+  name = "fetch-parked", stride = 2,
+  options = { loop = timer.loop(function() coroutine.yield() end) },
   run = function(s)
     local thread = coroutine.wrap(function()
       return true, s.mj:fetch(SKU)
@@ -589,52 +690,6 @@ add {
   good = is_task(SKU),
 }
 
--- ---- in a state of its own ----------------------------------------------------------------------
-
-add {
-  name = "require-core",
-  text = [[
-    return function() return require "mjtask.core" end,
-      function() assert(require "mjtask.core".decode "1" == 1) end
-  ]],
-}
-
-add {
-  name = "require", stride = 41,
-  text = [[
-    return function() return require "mjtask" end,
-      function() assert(require "mjtask".decode '{"id":"1"}'.id == "1") end
-  ]],
-}
-
--- The modules' own work: they are compiled before.
-local COMPILED = [[
-  local given = load(...)()
-  for name, code in pairs(given.modules) do package.preload[name] = load(code, "=" .. name, "b") end
-]]
-
-add {
-  name = "require-run", stride = 3,
-  text = COMPILED .. [[
-    return function() return require "mjtask" end,
-      function() assert(require "mjtask".decode '{"id":"1"}'.id == "1") end
-  ]],
-}
-
-add {
-  name = "lua-close", ends = true,
-  prepare = defined({ life = "stuck" }, { life = "done", fault = "stall" }),
-  text = COMPILED .. [[
-    local mjtask = require "mjtask"
-    kept = {}
-    for n = 1, 2 do
-      local mj = mjtask.new { url = given.url, auth = "none" }
-      mj:fetch("17350304800001", print)
-      kept[n] = { mj, mj:watch { "17350304800000", "17350304800001" } }
-      for _ = 1, 3 do mj:step(0.002) end
-    end
-    return function() end
-  ]],
-}
+table.move(require "states", 1, #require "states", #operations + 1, operations)
 
 return operations
