@@ -126,6 +126,17 @@ describe("a release", function()
     simulates(shared())
   end)
 
+  it("exports what require looks for, and nothing else, though LuaRocks knows no -fvisibility",
+    function()
+      if reason then return pending(reason) end
+      local path = shared() .. "/lib/lua/5.4/mjtask/core.so"
+      local output, code = program.run("nm -D --defined-only " .. shell.quoted(path))
+      assert.equal(0, code, output)
+      local names = {}
+      for name in output:gmatch "(%S+)\n" do names[#names + 1] = name end
+      assert.same({ "luaopen_mjtask_core" }, names)
+    end)
+
   it("has in its rock the documents, the examples and the types that the checkout has", function()
     if reason then return pending(reason) end
     local own = ("%s/lib/luarocks/rocks-5.4/mjtask/%s"):format(shared(),
