@@ -435,6 +435,23 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
     refuses(1, "standard output: No space", run({ "help" }, { around = "%s >/dev/full" }))
   end)
 
+  it("says of each line that it is lost: an id may have been paid for", function()
+    if not io.open("/dev/full", "w") then return pending "not run: there is no /dev/full" end
+    p:task("1", { life = "done", fields = { buttons = {
+      { customId = "MJ::JOB::upsample::1::x", label = "U1" } } } })
+    for words, line in pairs {
+      [{ "submit", "imagine", "a cat" }] = "%d+",
+      [{ "submit", "imagine", "a cat", "--json" }] = '{"code":1,[^\n]+}',
+      [{ "press", "1", "U1" }] = "%d+",
+      [{ "wait", "1", "-q" }] = "1 SUCCESS http[^\n]+",
+      [{ "watch", "1" }] = "1 SUCCESS http[^\n]+",
+      [{ "buttons", "1" }] = "U1 pressable MJ::JOB::upsample::1::x",
+    } do
+      refuses(1, "standard output: No space left on device; lost is: " .. line .. "\n$",
+        run(words, { around = "%s >/dev/full" }))
+    end
+  end)
+
   it("writes each line when it is there", function()
     p:task("1", { life = "done" })
     p:task("2", { life = "stuck" })

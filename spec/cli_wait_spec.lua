@@ -215,6 +215,15 @@ describe("mjtask wait", function()
         { result.code, result.out, result.err })
     end)
 
+    it("keeps open what it could not print", function()
+      if not io.open("/dev/full", "w") then return pending "not run: there is no /dev/full" end
+      p:task("1", { life = "done" })
+      local result = wait({ "1", "--state", STATE, "-q" }, { around = "%s >/dev/full" })
+      assert.equal(1, result.code)
+      assert.matches("^mjtask: standard output: No space", result.err)
+      assert.same({ "1\tSUCCESS\tURL" }, results(wait({ "--state", STATE, "-q" }).out))
+    end)
+
     it("gives results again for ids that are named again, and presses nothing again", function()
       p:task("1", { life = "done" })
       p:set { submit = { life = "short", fields = { imageUrl = "{here}/attachments/x.png" } } }
