@@ -463,13 +463,32 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
 
   -- ---- completions ------------------------------------------------------------------------------
 
+  -- What is asked of the script %s, and what is printed.
   local checks = {
-    bash = { "bash -n %s", "bash -c '. %s; complete -p mjtask'" },
-    zsh = { "zsh -n %s" },
-    fish = { "fish -n %s" },
+    bash = {
+      { "bash -n %s", "" },
+      { "bash -c '. %s; complete -p mjtask'",
+        "complete -o bashdefault -o default -F _mjtask mjtask\n" },
+      { "bash -c '. %s; for word in completion help; do COMP_CWORD=2; "
+        .. 'COMP_WORDS=(mjtask $word f); _mjtask; echo "${COMPREPLY[@]}"; done\'',
+        "fish\nfetch\n" },
+    },
+    zsh = {
+      { "zsh -n %s", "" },
+      { "zsh -fc 'autoload -Uz compinit; compinit -u -d %s.dump; . %s; echo $_comps[mjtask]'",
+        "_mjtask\n" },
+      -- as a function, it is what the last line calls
+      { "zsh -fc 'fpath=(%s.d); mkdir %s.d; cp %s %s.d/_mjtask; "
+        .. 'autoload _mjtask; _arguments() { echo called }; _mjtask\'', "called\n" },
+    },
+    fish = {
+      { "fish -n %s", "" },
+      { "fish -c '. %s; complete -C \"mjtask completion \"; complete -C \"mjtask help f\"'",
+        "bash\nfish\nzsh\nfetch\n" },
+    },
   }
 
-  for name, lines in pairs(checks) do
+  for name, rows in pairs(checks) do
     it("has completions that " .. name .. " takes", function()
       local result = command.run { "completion", name }
       assert.equal(0, result.code, result.err)
@@ -478,9 +497,10 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
       end
       if not process.has(name) then return pending("not run: there is no " .. name) end
       local path = shell.quoted(process.file(result.out))
-      for _, line in ipairs(lines) do
-        local output, code = program.run("sh -c " .. shell.quoted(line:format(path)))
-        assert.equal(0, code, output)
+      for _, row in ipairs(rows) do
+        local line = row[1]:gsub("%%s", function() return path end)
+        local output, code = program.run("sh -c " .. shell.quoted(line))
+        assert.same({ row[2], 0 }, { output, code })
       end
     end)
   end

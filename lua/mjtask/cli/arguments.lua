@@ -220,7 +220,7 @@ end
 function define.completion(command)
   command:description "Print what makes a shell complete mjtask's words."
   command:argument("SHELL", "bash, zsh or fish."):target "shell":choices { "bash", "zsh", "fish" }
-  return 'eval "$(mjtask completion bash)"\n'
+  return 'eval "$(mjtask completion bash)"     in ~/.bashrc; with zsh in ~/.zshrc, after compinit\n'
     .. "  mjtask completion fish > ~/.config/fish/completions/mjtask.fish"
 end
 
@@ -296,27 +296,27 @@ local function new_parser()
     print("mjtask " .. mjtask._VERSION)
     os.exit(0)
   end)
-  local commands = {}
-  for _, row in ipairs(COMMANDS) do
+  local commands, names = {}, {}
+  for at, row in ipairs(COMMANDS) do
     local name, summary = row[1], row[2]
     local command = parser:command(name):summary(summary)
     command:epilog("Examples:\n  " .. define[name](command))
-    commands[name] = command
+    commands[name], names[at] = command, name
   end
   parser:epilog(table.concat({
     "`mjtask help COMMAND` tells more, with examples.", exit_codes(columns), ENVIRONMENT,
   }, "\n\n"))
   parser.error = refuse
-  return parser, commands
+  return parser, commands, names
 end
 
 --- Reads the words of a command line. Ends the program if they are wrong.
 ---@param words string[]
 ---@return table arguments with `command`
----@return table parsers { parser, commands } which know their help
+---@return table parsers { parser, commands } which know their help; and the commands' names
 function arguments.read(words)
-  local parser, commands = new_parser()
-  return parser:parse(words), { parser = parser, commands = commands }
+  local parser, commands, names = new_parser()
+  return parser:parse(words), { parser = parser, commands = commands, names = names }
 end
 
 return arguments
