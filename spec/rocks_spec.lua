@@ -1,8 +1,8 @@
 -- What a user of LuaRocks gets: the rock of the next release (if there is none yet, of the tree),
 -- from a server that has it and what it depends on, into a tree that is empty. The server is a
 -- folder; nothing is fetched. What mjtask depends on are rocks of sources: those in the folder that
--- MJTASK_ROCKS names, which must have them, or those that LuaRocks keeps; else stand-ins, which hold
--- the modules that this machine has.
+-- MJTASK_ROCKS names, which must have them, or those that LuaRocks keeps; else stand-ins, which
+-- hold the modules that this machine has.
 
 local program = require "support.program"
 local releases = require "support.releases"

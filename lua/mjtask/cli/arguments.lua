@@ -201,14 +201,19 @@ function define.decode(command)
   return "mjtask decode < hook.json"
 end
 
+-- Those of the simulator, which is not loaded for its help.
+local LIVES = "backwards, cancel, churning, completed, done, failure, foreign, foreign_failed, "
+  .. "modal, no_image, no_status, null_status, pawmaas, short, sku, stuck, stuck_submitted, "
+  .. "success, unswept, upscaled, upscaled_done, window"
+
 function define.simulate(command)
   command:description("Serve tasks on this machine, as the servers do, for tests of your own: no "
     .. "account, no costs. Each submit makes a task that lives as ordered; 1735030480754475 and "
-    .. "1724963337114767 are there from the start. Needs luasocket.")
+    .. "1724963337114767 are there from the start. It keeps prompt and state; it posts no hooks. "
+    .. "Needs luasocket.")
   command:option("--port", "Where it listens, on 127.0.0.1; 0: any that is free."):argname "N"
     :convert(whole(65535)):default "8080"
-  command:option("--life", "How tasks fare: success, short, done, failure, cancel, modal, stuck, …")
-    :argname "NAME":default "success"
+  command:option("--life", ("How tasks fare: %s."):format(LIVES)):argname "NAME":default "success"
   command:option("--pace", "Seconds for each state of a task."):argname "S"
     :convert(number(0, "a number of seconds")):default "2"
   command:option("--dialect", "Whose answers: go (new-api), java, plus, net, ts, php.")

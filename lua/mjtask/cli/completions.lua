@@ -36,7 +36,8 @@ fi
 ]]
 
 function adapt.zsh(script)
-  return (script:gsub('(\n    help%)\n.-): :_files"', '%1: :_mjtask_cmds"'):gsub("_mjtask%s*$", ZSH))
+  script = script:gsub('(\n    help%)\n.-): :_files"', '%1: :_mjtask_cmds"')
+  return (script:gsub("_mjtask%s*$", ZSH))
 end
 
 local FISH = "complete -c mjtask -n '__fish_mjtask_seen_command %s' -xa '%s'\n"
