@@ -106,6 +106,16 @@ describe("the command line", function()
     refuses(1, "no core", result)
   end)
 
+  it("says what is to be done in a checkout in which nothing is built", function()
+    local folder <const>, remove = child.directory()
+    finally(remove)
+    assert(os.execute(("cp -R bin lua %s"):format(folder)))
+    local result = command.run({ "--version" }, {
+      program = folder .. "/bin/mjtask", around = "LUA_CPATH=/x/?.so LUA_CPATH_5_4=/x/?.so %s",
+    })
+    refuses(1, "module 'mjtask%.core' not found%. In a checkout: run make\n$", result)
+  end)
+
   it("is nothing that the library loads", function()
     local output = child.run [[
       local mjtask = require "mjtask"
