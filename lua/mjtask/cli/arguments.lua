@@ -115,14 +115,15 @@ function define.wait(command)
     .. "that was saved. How each fares is shown on standard error.")
   command:argument("ID", "A task's id; - reads ids from standard input. With --state there may be "
     .. "none: then what is open there."):target "id":args "*":convert(id)
-  command:option("--press", "Press this button of each task that succeeded, and wait for what that "
-    .. "makes. Several times: several buttons."):argname "LABEL":count "*"
   command:group("Results", format(command), saving(command))
   command:group("Waiting",
     command:option("--state", "Keep in FILE what is still open, and what was pressed already: a "
       .. "rerun goes on, and presses nothing twice."):argname "FILE",
     looks(command))
-  command:group("Presses", modal(command))
+  command:group("Presses",
+    command:option("--press", "Press this button of each task that succeeded, and wait for what "
+      .. "that makes. Several times: several buttons."):argname "LABEL":count "*",
+    modal(command))
   quiet(command)
   server(command)
   return "mjtask wait 1735030480754475 --press U1 -o pictures\n"
