@@ -195,16 +195,21 @@ define elsewhere
 endef
 
 # $(call paths,BUILD): where Lua finds the checkout, with that build
-path  = LUA_PATH='$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua$(call own,LUA_PATH);;'
-cpath = LUA_CPATH='$(CURDIR)/$(1)/lib/?.so$(call own,LUA_CPATH);;'
+path  = LUA_PATH=$(value_of_path)
+cpath = LUA_CPATH=$(value_of_cpath)
+value_of_path  = '$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua$(call own,LUA_PATH);;'
+value_of_cpath = '$(CURDIR)/$(1)/lib/?.so$(call own,LUA_CPATH);;'
 own   = $(if $($(1)_5_4)$($(1)),;$(or $($(1)_5_4),$($(1))))
 paths = $(path) $(cpath)
 # $(call suite,BUILD,VARIABLES): the specs, with that build
 suite = $(paths) $(2) $(LUA) spec/run.lua --cpath='$(CURDIR)/$(1)/lib/?.so' $(ARGS)
 
+# $(call heard,NAME): NAME, or NAME_5_4 where that is set, since Lua then does not look at NAME
+heard = $(1)$(if $(filter environment%,$(origin $(1)_5_4)),_5_4)
+
 env: ## print the paths of this checkout, for eval "$(make -s env)"
-	@echo "export $(path)"
-	@echo "export $(call cpath,$(BUILD))"
+	@echo "export $(call heard,LUA_PATH)=$(value_of_path)"
+	@echo "export $(call heard,LUA_CPATH)=$(call value_of_cpath,$(BUILD))"
 	@echo "export PATH='$(CURDIR)/bin':\"\$$PATH\""
 
 demo: all ## run examples/demo.lua
@@ -392,7 +397,7 @@ TIDY     = clang-tidy --quiet --warnings-as-errors='*' --checks='-*, bugprone-*,
 
 lint: lint-lua lint-c ## check the sources: luacheck, luac, clang-format, compilers, cppcheck, clang-tidy
 
-check: lint test asan stress noepoll oom tsan rock ## all of the above
+check: lint test asan stress noepoll oom tsan rock ## lint, test, asan, stress, noepoll, oom, tsan and rock
 
 oom-objects: $(OOM_OBJECTS)
 

@@ -63,7 +63,8 @@ local function one_after_another(server)
   add("fetch_generational", "mjtask, fetch, generational collector",
     LUA .. "bench/own/fetch.lua", 8000,
     { own = true, variant = true, env = { COLLECTOR = "generational" } })
-  add("core", "mjtask's core alone", LUA .. "bench/own/core.lua", 8000, { own = true, floor = true })
+  add("core", "mjtask's core alone", LUA .. "bench/own/core.lua", 8000,
+    { own = true, floor = true })
   add("luasocket", "luasocket, a connection each", LUA .. "bench/peers/luasocket.lua", 4000,
     { needs = { "luasocket", "lua-cjson" } })
   add("luasocket_kept", "luasocket, kept by a trick", LUA .. "bench/peers/luasocket.lua", 6000,

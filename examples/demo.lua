@@ -3,6 +3,7 @@
 -- `make demo`.
 
 package.path = package.path .. ";spec/?.lua" -- the server is the one of our tests
+local shell = require "support.shell"
 local proxy <close> = require "support.proxy".start()
 proxy:set {
   key = "demo-key",
@@ -30,8 +31,8 @@ end
 
 local path = os.tmpname()
 os.remove(path)
-local command = ("MJTASK_URL=%s MJTASK_KEY=demo-key lua5.4 examples/upscale.lua %s U1 %s")
-  :format(proxy.url, "1735030480754475", path)
+local command = ("MJTASK_URL=%s MJTASK_KEY=demo-key %s examples/upscale.lua %s U1 %s")
+  :format(proxy.url, shell.quoted(shell.interpreter()), "1735030480754475", path)
 print("pressing U1, and saving what it makes")
 assert(os.execute(command))
 os.execute("command -v file >/dev/null && file " .. path)

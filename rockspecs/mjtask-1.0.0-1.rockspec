@@ -43,6 +43,7 @@ build = {
     ["mjtask.cli"] = "lua/mjtask/cli/init.lua",
     ["mjtask.cli.arguments"] = "lua/mjtask/cli/arguments.lua",
     ["mjtask.cli.commands"] = "lua/mjtask/cli/commands.lua",
+    ["mjtask.cli.completions"] = "lua/mjtask/cli/completions.lua",
     ["mjtask.cli.connect"] = "lua/mjtask/cli/connect.lua",
     ["mjtask.cli.display"] = "lua/mjtask/cli/display.lua",
     ["mjtask.cli.exits"] = "lua/mjtask/cli/exits.lua",

@@ -66,9 +66,11 @@ describe("mjtask simulate", function()
     assert.equal("", c:err())
     local port = url:match "%d+$"
     for words, reason in pairs {
-      [{ "--port", port }] = "address already in use",
-      [{ "--port", "0", "--life", "eternal" }] = "no such life: eternal",
-      [{ "--port", "0", "--dialect", "latin" }] = "no such dialect: latin",
+      [{ "--port", port }] = "127%.0%.0%.1:" .. port .. ": address already in use; "
+        .. "%-%-port 0 takes any",
+      [{ "--port", "0", "--life", "eternal" }] = "no such life: eternal; there are backwards, ",
+      [{ "--port", "0", "--life", "BUTTONS" }] = "no such life: BUTTONS; there are ",
+      [{ "--port", "0", "--dialect", "latin" }] = "no such dialect: latin; there are go, java, ",
       [{ "--port", "70000" }] = "is not a whole number up to 65535",
       [{ "--pace=-1" }] = "is not a number",
     } do
@@ -77,6 +79,49 @@ describe("mjtask simulate", function()
       assert.equal(2, result.code)
       assert.matches("^mjtask: [^\n]*" .. reason .. "[^\n]*\n$", result.err)
     end
+  end)
+
+  it("names all lives in its help, and each is one", function()
+    local err = command.run({ "simulate", "--port", "0", "--life", "eternal" }).err
+    local names = assert(err:match "; there are ([%l_, ]+)\n")
+    local help = command.run({ "help", "simulate" }).out:gsub("%s+", " ")
+    assert.is_truthy(help:find("How tasks fare: " .. names .. ". (default: success)", 1, true))
+    local output = child.run(([[
+      require "support.lives".load_seeds "spec/fixtures/"
+      local tasks = require "support.tasks"
+      for name in (%q):gmatch "[%%l_]+" do tasks.states_of(name) end
+    ]]):format(names))
+    assert.equal("", output)
+    for _, name in ipairs { "success", "short", "sku", "upscaled" } do
+      assert.matches("%f[%l_]" .. name .. "%f[^%l_]", names)
+    end
+  end)
+
+  it("leads nowhere else: its own two tasks' pictures are its own", function()
+    local c <close>, url = simulate { "--life", "done", "--pace", "0" }
+    local folder <const>, remove = child.directory()
+    finally(remove)
+    for _, id in ipairs { SKU, PAWMAAS } do
+      local result = run(url, { "wait", id, "--interval", "0.1", "-q", "-o", folder })
+      assert.same({ 0, ("%s\tSUCCESS\t%s/%s.png\n"):format(id, folder, id), "" },
+        { result.code, result.out, result.err })
+      local json = run(url, { "fetch", id, "--json" }).out
+      for other in json:gmatch "https?://[^/\"]*" do assert.equal(url, other) end
+      assert.is_truthy(json:find(url, 1, true))
+    end
+    assert.equal("", c:err())
+  end)
+
+  it("keeps the prompt and the state of a submit", function()
+    local c <close>, url = simulate { "--life", "done" }
+    local result = run(url, { "submit", "imagine", "a red cat", "-F", "state=mine", "-w", "--json",
+      "-q" })
+    local task = core.decode(result.out).task
+    assert.same({ "a red cat", "mine", "IMAGINE" }, { task.prompt, task.state, task.action })
+    result = run(url, { "press", task.id, "U2", "-w", "--json", "-q" })
+    task = core.decode(result.out).task
+    assert.same({ "a red cat", "UPSCALE" }, { task.prompt, task.action })
+    assert.equal("", c:err())
   end)
 
   it("says that it needs luasocket, where there is none", function()

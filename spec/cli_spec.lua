@@ -3,6 +3,7 @@
 
 local child = require "support.child"
 local command = require "support.command"
+local core = require "mjtask.core"
 local errors = require "mjtask.errors"
 local exits = require "mjtask.cli.exits"
 local mjtask = require "mjtask"
@@ -36,7 +37,7 @@ describe("the command line", function()
   end
 
   local function decoded(line)
-    return assert(require "mjtask.core".decode(line))
+    return assert(core.decode(line))
   end
 
   -- ---- words ------------------------------------------------------------------------------------
@@ -67,6 +68,10 @@ describe("the command line", function()
     refuses(2, "unknown command 'x'", run { "help", "x" })
     refuses(2, "a command is required", run {})
     refuses(2, "no ids", run { "wait" })
+    for _, name in ipairs { "fetch", "wait", "watch", "download" } do
+      refuses(2, "no ids%. See mjtask " .. name .. " %-%-help\n",
+        run({ name, "-" }, { input = "\n" }))
+    end
     refuses(2, "missing argument 'ID'", run { "fetch" })
     refuses(2, '"soon" is not a number', run { "wait", "1", "--timeout", "soon" })
     refuses(2, "timeout must be", run { "wait", "1", "--timeout", "1e9" })
@@ -89,6 +94,9 @@ describe("the command line", function()
     refuses(2, "must be one of 'pawmaas', 'sku'", run { "fetch", "1", "--provider", "x" })
     refuses(2, "url ", run { "fetch", "1", "--url", "ftp://x" })
     refuses(2, "No such file", run { "fetch", "1", "--key-file", "/nowhere" })
+    refuses(2, "%-%-key%-file: %.: Is a directory", run { "fetch", "1", "--key-file", "." })
+    refuses(2, "plain http.* use https, or %-%-allow%-http\n",
+      run { "fetch", "1", "--url", "http://x.example" })
     refuses(2, "has no key", run({ "fetch", "1", "--key-file", "-" }, { input = "\n" }))
   end)
 
@@ -104,6 +112,16 @@ describe("the command line", function()
       around = "LUA_INIT='package.preload[\"mjtask.core\"] = function() error \"no core\" end' %s",
     })
     refuses(1, "no core", result)
+  end)
+
+  it("says what is to be done in a checkout in which nothing is built", function()
+    local folder <const>, remove = child.directory()
+    finally(remove)
+    assert(os.execute(("LD_PRELOAD= cp -R bin lua %s"):format(folder)))
+    local result = command.run({ "--version" }, {
+      program = folder .. "/bin/mjtask", around = "LUA_CPATH=/x/?.so LUA_CPATH_5_4=/x/?.so %s",
+    })
+    refuses(1, "module 'mjtask%.core' not found%. In a checkout: run make\n$", result)
   end)
 
   it("is nothing that the library loads", function()
@@ -230,9 +248,14 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
     assert.same(result, command.run({ "decode" }, { input = json }))
     local record = decoded(command.run({ "decode", "--json" }, { input = json }).out)
     assert.same(mjtask.decode(json).buttons, record.task.buttons)
-    refuses(5, "decode: .* at byte 1", command.run({ "decode" }, { input = "{" }))
+    refuses(1, "decode: .* at byte 1", command.run({ "decode" }, { input = "{" }))
+    refuses(2, "mjtask: %.: Is a directory\n", command.run { "decode", "." })
     refuses(2, "No such file", command.run { "decode", "/nowhere" })
-    refuses(5, "schema", command.run({ "decode" }, { input = "[]" }))
+    refuses(1, "schema: the document is JSON, but no task\n",
+      command.run({ "decode" }, { input = "[]" }))
+    result = command.run({ "decode", "--json" }, { input = '{"code":4,"message":"no such task"}' })
+    assert.equal(1, result.code)
+    assert.is_string(decoded(result.out).error.kind)
   end)
 
   it("keeps every digit, and the empty list, in JSON", function()
@@ -362,7 +385,10 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
       local result = run { "press", "1", "Vary (Subtle)" }
       assert.equal(0, result.code, result.err)
       assert.matches("^%d+\n$", result.out)
-      refuses(1, "needs_input: .*modal", run { "press", "1", "Custom Zoom" })
+      refuses(1, "needs_input: [^\n]+ a modal: press with %-%-prompt TEXT %(",
+        run { "press", "1", "Custom Zoom" })
+      local record = decoded(run({ "press", "1", "Custom Zoom", "--json" }).out)
+      assert.matches("press with %-%-prompt TEXT$", record.error.message)
       result = run { "press", "1", "Custom Zoom", "--prompt", "a cat --zoom 2", "--wait",
         "--interval", "0.1", "-q", "-o", folder, "--allow-private" }
       assert.equal(0, result.code, result.err)
@@ -370,6 +396,36 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
       assert.equal("\x89PNG", read(path:match "[^/]+$"):sub(1, 4))
       refuses(1, 'no_button: no button fits "U9"', run { "press", "1", "U9" })
       refuses(2, "%-%-mask needs %-%-prompt", run { "press", "1", "U1", "--mask", "x" })
+    end)
+
+    it("says on Ctrl-C that it may have been accepted, once it was sent, and not before", function()
+      p:task("1", { life = "done", fault = "stall" })
+      local words, options = { "press", "1", "U1" }, { url = p.url }
+      local function interrupted(part)
+        local c <close> = command.start(words, options)
+        assert(program.until_true(function()
+          local log = p:log()
+          return log[1] and log[#log].path:find(part, 1, true)
+        end))
+        c:interrupt()
+        local result = c:result()
+        assert.equal(130, result.code)
+        return result.err
+      end
+      assert.equal("mjtask: interrupted\n", interrupted "/task/1/fetch")
+      p:task("1", { life = "done" })
+      p:set { submit = "stall" }
+      assert.equal("mjtask: interrupted: it may have been accepted all the same\n",
+        interrupted "/submit/action")
+    end)
+
+    it("has one time limit for a press and the fetch before it", function()
+      p:task("1", { life = "done", script = { { delay = 0.3 } } })
+      p:set { submit = "stall" }
+      local result = run { "press", "1", "U1", "--timeout", "0.6", "--json" }
+      local err = decoded(result.out).error
+      assert.equal("unknown_fate", err.kind)
+      assert(err.elapsed < 0.55, err.elapsed) -- of the press alone
     end)
 
     it("downloads by id, with the ending of what it is, and replaces nothing", function()
@@ -435,6 +491,23 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
     refuses(1, "standard output: No space", run({ "help" }, { around = "%s >/dev/full" }))
   end)
 
+  it("says of each line that it is lost: an id may have been paid for", function()
+    if not io.open("/dev/full", "w") then return pending "not run: there is no /dev/full" end
+    p:task("1", { life = "done", fields = { buttons = {
+      { customId = "MJ::JOB::upsample::1::x", label = "U1" } } } })
+    for words, line in pairs {
+      [{ "submit", "imagine", "a cat" }] = "%d+",
+      [{ "submit", "imagine", "a cat", "--json" }] = '{"code":1,[^\n]+}',
+      [{ "press", "1", "U1" }] = "%d+",
+      [{ "wait", "1", "-q" }] = "1 SUCCESS http[^\n]+",
+      [{ "watch", "1" }] = "1 SUCCESS http[^\n]+",
+      [{ "buttons", "1" }] = "U1 pressable MJ::JOB::upsample::1::x",
+    } do
+      refuses(1, "standard output: No space left on device; lost is: " .. line .. "\n$",
+        run(words, { around = "%s >/dev/full" }))
+    end
+  end)
+
   it("writes each line when it is there", function()
     p:task("1", { life = "done" })
     p:task("2", { life = "stuck" })
@@ -446,13 +519,32 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
 
   -- ---- completions ------------------------------------------------------------------------------
 
+  -- What is asked of the script %s, and what is printed.
   local checks = {
-    bash = { "bash -n %s", "bash -c '. %s; complete -p mjtask'" },
-    zsh = { "zsh -n %s" },
-    fish = { "fish -n %s" },
+    bash = {
+      { "bash -n %s", "" },
+      { "bash -c '. %s; complete -p mjtask'",
+        "complete -o bashdefault -o default -F _mjtask mjtask\n" },
+      { "bash -c '. %s; for word in completion help; do COMP_CWORD=2; "
+        .. 'COMP_WORDS=(mjtask $word f); _mjtask; echo "${COMPREPLY[@]}"; done\'',
+        "fish\nfetch\n" },
+    },
+    zsh = {
+      { "zsh -n %s", "" },
+      { "zsh -fc 'autoload -Uz compinit; compinit -u -d %s.dump; . %s; echo $_comps[mjtask]'",
+        "_mjtask\n" },
+      -- as a function, it is what the last line calls
+      { "zsh -fc 'fpath=(%s.d); mkdir %s.d; cp %s %s.d/_mjtask; "
+        .. 'autoload _mjtask; _arguments() { echo called }; _mjtask\'', "called\n" },
+    },
+    fish = {
+      { "fish -n %s", "" },
+      { "fish -c '. %s; complete -C \"mjtask completion \"; complete -C \"mjtask help f\"'",
+        "bash\nfish\nzsh\nfetch\n" },
+    },
   }
 
-  for name, lines in pairs(checks) do
+  for name, rows in pairs(checks) do
     it("has completions that " .. name .. " takes", function()
       local result = command.run { "completion", name }
       assert.equal(0, result.code, result.err)
@@ -461,9 +553,10 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
       end
       if not process.has(name) then return pending("not run: there is no " .. name) end
       local path = shell.quoted(process.file(result.out))
-      for _, line in ipairs(lines) do
-        local output, code = program.run("sh -c " .. shell.quoted(line:format(path)))
-        assert.equal(0, code, output)
+      for _, row in ipairs(rows) do
+        local line = row[1]:gsub("%%s", function() return path end)
+        local output, code = program.run("sh -c " .. shell.quoted(line))
+        assert.same({ row[2], 0 }, { output, code })
       end
     end)
   end

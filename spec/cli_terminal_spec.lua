@@ -27,10 +27,18 @@ describe("the lines of tasks under way", function()
     }, screen.lines(ROWS, 76, 9, false))
   end)
 
-  it("lose the bar, then the beginning of ids, then the status, then the ids", function()
+  it("lose length of the bar, the beginning of ids, the bar, the status, the ids", function()
     assert.same({
-      "…54475  IN_PROGRESS    46%    0:31", "1       waiting          -    0:00",
-      "…14767  SUCCESS       100% 1:02:05",
+      "1735030480754475  IN_PROGRESS  [##...]   46% 0:31",
+      "1                 waiting      [.....]     - 0:00",
+    }, screen.lines({ ROWS[1], ROWS[2] }, 49, 9, false))
+    assert.same({
+      "…754475  IN_PROGRESS  [#...]   46% 0:31",
+      "1        waiting      [....]     - 0:00",
+    }, screen.lines({ ROWS[1], ROWS[2] }, 39, 9, false))
+    assert.same({
+      "…754475  IN_PROGRESS   46%    0:31", "1        waiting         -    0:00",
+      "…114767  SUCCESS      100% 1:02:05",
     }, screen.lines(ROWS, 34, 9, false))
     assert.same({ "…54475   46% 0:31" }, screen.lines({ ROWS[1] }, 17, 9, false))
     assert.same({ " 46% 0:31" }, screen.lines({ ROWS[1] }, 10, 9, false))
@@ -111,7 +119,7 @@ describe("on a terminal", function()
 
   for columns, line in pairs {
     [80] = "^" .. ID .. "  IN_PROGRESS   %[#+%.+%]   %d%d%% 0:0%d$",
-    [40] = "^…%d+754475  IN_PROGRESS    %d%d%% 0:0%d$",
+    [40] = "^…754475  IN_PROGRESS  %[[#.][#.][#.][#.]%]   %d%d%% 0:0%d$",
     [20] = "^…%d*54475   %d%d%% 0:0%d$",
   } do
     it("each task has a line of its own, redrawn in place, in columns: " .. columns, function()

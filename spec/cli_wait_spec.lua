@@ -215,6 +215,24 @@ describe("mjtask wait", function()
         { result.code, result.out, result.err })
     end)
 
+    it("is there already, if no ids are named", function()
+      for _, more in ipairs { {}, { "-" } } do
+        local result = wait { "--state", STATE, table.unpack(more) }
+        assert.same({ 2, "mjtask: no ids, and --state " .. STATE
+          .. ": No such file or directory\n" }, { result.code, result.err })
+        assert.is_nil(read "state")
+      end
+    end)
+
+    it("keeps open what it could not print", function()
+      if not io.open("/dev/full", "w") then return pending "not run: there is no /dev/full" end
+      p:task("1", { life = "done" })
+      local result = wait({ "1", "--state", STATE, "-q" }, { around = "%s >/dev/full" })
+      assert.equal(1, result.code)
+      assert.matches("^mjtask: standard output: No space", result.err)
+      assert.same({ "1\tSUCCESS\tURL" }, results(wait({ "--state", STATE, "-q" }).out))
+    end)
+
     it("gives results again for ids that are named again, and presses nothing again", function()
       p:task("1", { life = "done" })
       p:set { submit = { life = "short", fields = { imageUrl = "{here}/attachments/x.png" } } }

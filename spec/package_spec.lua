@@ -3,6 +3,7 @@
 
 local mjtask = require "mjtask"
 local process = require "support.process"
+local program = require "support.program"
 local releases = require "support.releases"
 local shell = require "support.shell"
 
@@ -96,6 +97,29 @@ describe("the rockspecs", function ()
       assert.equal("", said, reason)
     end
   end)
+end)
+
+describe("make -s env", function ()
+  local SCRIPT = [[unset LD_PRELOAD MAKEFLAGS LUA_PATH LUA_CPATH LUA_PATH_5_4 LUA_CPATH_5_4
+    %s; eval "$(make -s env)"; %s -e "print(package.path) print(package.cpath)"]]
+
+  for before, rest in pairs {
+    [":"] = "", ["export LUA_PATH='/x/?.lua;;' LUA_CPATH='/x/?.so'"] = ";/x/?%s",
+    ["export LUA_PATH_5_4='/x/?.lua' LUA_CPATH_5_4=/x/?.so LUA_PATH=/y/?.lua"] = ";/x/?%s",
+    ["export LUA_PATH_5_4= LUA_CPATH=/x/?.so"] = false,
+  } do
+    it("lets Lua find the checkout first, after: " .. before, function ()
+      local lines = output("sh -c " .. shell.quoted(SCRIPT:format(before,
+        shell.quoted(shell.interpreter()))))
+      local path = ("%s/lua/?.lua;%s/lua/?/init.lua"):format(program.root, program.root)
+      local cpath = program.root .. "/build/lib/?.so"
+      local function starts (line, with)
+        assert.equal(with .. ";", line:sub(1, #with + 1))
+      end
+      starts(lines[1], path .. (rest and rest:format ".lua" or ""))
+      starts(lines[2], cpath .. (rest and rest:format ".so" or ";/x/?.so"))
+    end)
+  end
 end)
 
 describe("the core", function ()

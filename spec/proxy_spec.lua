@@ -328,6 +328,33 @@ describe("the proxy", function()
       assert.equal(1, answer.code)
     end)
 
+    it("make tasks that say what was asked for", function()
+      local function said(name, body)
+        local _, answer = post("submit/" .. name, body)
+        local task = cjson.decode((select(2, fetch(answer.result))))
+        return { task.prompt, task.promptEn, task.state, task.action }
+      end
+      p:set { submit = { life = "done" } }
+      local odd = "{id} <{prompt}> 猫"
+      local _, answer = post("submit/imagine", { prompt = odd, state = "{here}" })
+      local task = cjson.decode((select(2, fetch(answer.result))))
+      assert.same({ odd, odd, "{here}", "IMAGINE", odd }, { task.prompt, task.promptEn, task.state,
+        task.action, task.properties.finalPrompt })
+      assert.same({ "x", "x", "", "SHORTEN" }, said("shorten", { prompt = "x", state = 7 }))
+      for _, row in ipairs {
+        { "action", { customId = "MJ::JOB::variation::1::" .. UUID }, "VARIATION" },
+        { "change", { action = "REROLL" }, "REROLL" },
+        { "simple-change", { content = answer.result .. " U2", state = "s" }, "UPSCALE" },
+      } do
+        row[2].taskId = answer.result
+        assert.same({ odd, odd, row[2].state or "", row[3] }, said(row[1], row[2]))
+      end
+      p:set { submit = { case = "queued", fields = { prompt = "ordered" } } }
+      assert.same({ "ordered", "x", "", "IMAGINE" }, said("imagine", { prompt = "x" }))
+      p:set { submit = { case = "queued" } } -- takes what is no submit
+      assert.matches("^a <black> cat ", said("imagine", {})[1])
+    end)
+
     it("open a window, and go on with the same task", function()
       p:set { dialect = "net", submit = { life = "done" } }
       p:task(ID, { life = "upscaled_done" })

@@ -1,8 +1,8 @@
 -- What a user of LuaRocks gets: the rock of the next release (if there is none yet, of the tree),
 -- from a server that has it and what it depends on, into a tree that is empty. The server is a
--- folder; nothing is fetched. What mjtask depends on are rocks of sources, if MJTASK_ROCKS names a
--- folder that has them or LuaRocks keeps some; else stand-ins, which hold the modules that this
--- machine has.
+-- folder; nothing is fetched. What mjtask depends on are rocks of sources: those in the folder that
+-- MJTASK_ROCKS names, which must have them, or those that LuaRocks keeps; else stand-ins, which
+-- hold the modules that this machine has.
 
 local program = require "support.program"
 local releases = require "support.releases"
@@ -125,6 +125,17 @@ describe("a release", function()
     works(shared())
     simulates(shared())
   end)
+
+  it("exports what require looks for, and nothing else, though LuaRocks knows no -fvisibility",
+    function()
+      if reason then return pending(reason) end
+      local path = shared() .. "/lib/lua/5.4/mjtask/core.so"
+      local output, code = program.run("nm -D --defined-only " .. shell.quoted(path))
+      assert.equal(0, code, output)
+      local names = {}
+      for name in output:gmatch "(%S+)\n" do names[#names + 1] = name end
+      assert.same({ "luaopen_mjtask_core" }, names)
+    end)
 
   it("has in its rock the documents, the examples and the types that the checkout has", function()
     if reason then return pending(reason) end

@@ -110,7 +110,7 @@ describe("of the module", function()
 
   it("each function is in the README, and the other way round", function()
     local found = named "mjtask%."
-    found.lua, found.loop = nil, nil -- a file, and the adapters
+    found.lua, found.fish, found.loop = nil, nil, nil -- files, and the adapters
     found._VERSION = true -- for rocks, not for readers
     same(keys(mjtask), found, "README.md")
   end)

@@ -6,6 +6,10 @@
 
 #include "lua.h"
 
+/* Here and in each header, for who builds without our Makefile, as LuaRocks
+   does: a function of that name in the host would be called in place of ours. */
+#pragma GCC visibility push(hidden)
+
 #define DECODE_MAX_DEPTH 64 /* default: arrays and objects inside each other */
 #define DECODE_MAX_SIZE ((size_t)8 << 20) /* default: bytes of a document */
 
@@ -32,5 +36,7 @@ typedef struct DecodeError {
    finalizer. A document that is just null pushes nil, or what stands for it. */
 int decode (lua_State *L, const char *text, size_t size,
             const DecodeOptions *options, DecodeError *error);
+
+#pragma GCC visibility pop
 
 #endif

@@ -10,6 +10,8 @@
 #include "transfer.h"
 #include "url.h"
 
+#pragma GCC visibility push(hidden)
+
 #define ENGINE_SPARES 16 /* resting handles kept for the next transfers */
 
 /* One libcurl multi: connections that share everything, and share nothing with
@@ -89,5 +91,7 @@ int engine_fd (Engine *engine);
 
 /* Unlinks all transfers, closes, wipes, frees. Idempotent. */
 void engine_close (Engine *engine);
+
+#pragma GCC visibility pop
 
 #endif

@@ -6,6 +6,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#pragma GCC visibility push(hidden)
+
 #define FILE_EDGE 16 /* bytes kept of both ends, to tell what it is */
 
 /* A zeroed File is valid and empty. */
@@ -43,5 +45,7 @@ int file_commit (File *file, int overwrite);
 
 /* Removes the temporary file, if there still is one, and frees. Idempotent. */
 void file_release (File *file);
+
+#pragma GCC visibility pop
 
 #endif

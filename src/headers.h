@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <curl/curl.h>
 
+#pragma GCC visibility push(hidden)
+
 #define HEADERS_VALUE_MAX 4096 /* bytes of a key, a name or a value */
 #define HEADERS_SECRET_LEAST 8 /* bytes; a shorter value is no secret */
 
@@ -35,5 +37,7 @@ void headers_redact (const Headers *headers, char *text, size_t size);
 
 /* Wipes and frees. Idempotent. */
 void headers_release (Headers *headers);
+
+#pragma GCC visibility pop
 
 #endif

@@ -10,6 +10,8 @@
 
 #include "file.h"
 
+#pragma GCC visibility push(hidden)
+
 /* Adds call, columns, decode, file, id, interrupted, lock, now, readable to the
    table on top. */
 void host_open (lua_State *L);
@@ -44,5 +46,7 @@ const char *field_cstring (lua_State *L, int index, const char *name);
 int field_boolean (lua_State *L, int index, const char *name);
 lua_Number field_number (lua_State *L, int index, const char *name,
                          lua_Number otherwise, lua_Number least);
+
+#pragma GCC visibility pop
 
 #endif

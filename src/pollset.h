@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 #if defined(__linux__) && !defined(MJTASK_NO_EPOLL)
 #define MJTASK_EPOLL 1
 #else
@@ -67,5 +69,7 @@ void pollset_arm (Pollset *set, double due);
 /* Closes and frees. Idempotent. After a fork a child may call it too: it only
    closes its own descriptors, the parent's set stays as it is. */
 void pollset_release (Pollset *set);
+
+#pragma GCC visibility pop
 
 #endif

@@ -7,6 +7,8 @@
 
 #include "file.h"
 
+#pragma GCC visibility push(hidden)
+
 #define TRANSFER_TYPE_MAX 64 /* bytes kept of a content type */
 
 /* What the exchanges over one set of connections have in common. The engine
@@ -101,5 +103,7 @@ const char *transfer_message (const Transfer *transfer);
 
 /* Frees the body. Idempotent. */
 void transfer_release (Transfer *transfer);
+
+#pragma GCC visibility pop
 
 #endif

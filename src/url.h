@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+#pragma GCC visibility push(hidden)
+
 #define URL_MAX 2048 /* bytes of a base URL */
 #define URL_ID_MAX 128 /* bytes of a task's id */
 #define URL_IMAGE_MAX 4096 /* bytes of an image's URL, once it is escaped */
@@ -45,5 +47,7 @@ typedef struct UrlImage {
 /* Reads the URL of an image, which a server chose. NULL, or what is wrong. */
 const char *url_image (const UrlBase *base, const char *text, size_t size,
                        UrlImage *image);
+
+#pragma GCC visibility pop
 
 #endif

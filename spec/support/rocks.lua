@@ -109,15 +109,17 @@ function methods:pack(rockspec, folder)
   checked(("mv %s/%s.src.rock %s"):format(shell.quoted(self.path), name, shell.quoted(self.server)))
 end
 
---- A rock of sources that somebody has fetched: from the folder that MJTASK_ROCKS names, or among
---- what LuaRocks keeps. Copies it to the server, and returns its name; nil if there is none.
+--- A rock of sources that somebody has fetched: from the folder that MJTASK_ROCKS names, else among
+--- what LuaRocks keeps. Copies it to the server, and returns its name; nil if LuaRocks keeps none.
+--- Raises if a folder is named that has none: who names one wants no stand-in.
 ---@param name string
 ---@return string?
 function methods:take(name)
-  local places = ('"${MJTASK_ROCKS:-/nowhere}" "${XDG_CACHE_HOME:-$HOME/.cache}/luarocks" %s')
-    :format "2>/dev/null"
-  local found = run(("find %s -name %s -type f | sort | tail -n 1"):format(places,
+  local named = os.getenv "MJTASK_ROCKS"
+  local folder = named and shell.quoted(named) or '"${XDG_CACHE_HOME:-$HOME/.cache}/luarocks"'
+  local found = run(("find %s -name %s -type f 2>/dev/null | sort | tail -n 1"):format(folder,
     shell.quoted(name .. "-[0-9]*.src.rock"))):match "[^\n]+"
+  if not found and named then error(("there is no %s in %s (MJTASK_ROCKS)"):format(name, named)) end
   if not found then return nil end
   checked(("cp %s %s"):format(shell.quoted(found), shell.quoted(self.server)))
   return found:match "[^/]+$"

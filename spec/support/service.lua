@@ -141,7 +141,7 @@ local function say(case, request, plan, about)
   }
   local body = row[2]:gsub("{result}", function() return made.result end)
     :gsub("{(%l+)}", function(word)
-      return word == "id" and submits.new_task(made, row.makes) or words[word]
+      return word == "id" and submits.new_task(made, row.makes, request) or words[word]
     end)
   local headers = {}
   for name, value in pairs(row.headers or {}) do headers[name] = value end

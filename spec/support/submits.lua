@@ -98,21 +98,57 @@ function checks.modal(body, made)
   local task = tasks.find(body.taskId)
   if not task then return "no_task" end
   if tasks.peek(task).status ~= "MODAL" then return "not_done" end
+  if text(body.prompt) then task.ordered.prompt = body.prompt end
   tasks.go_on(task, made.life)
   return "continued"
 end
 
 checks[UPLOAD] = function() return "uploaded" end
 
+-- ---- what a new task says of the submit that made it --------------------------------------------
+
+local LETTERS = { U = "UPSCALE", V = "VARIATION", R = "REROLL" }
+local JOBS = { upsample = "UPSCALE", variation = "VARIATION", reroll = "REROLL" }
+
+local function action_of(name, body)
+  if name == "change" then return body.action end
+  if name == "simple-change" then return LETTERS[body.content:match "%S+ (%u)"] end
+  local job = name == "action" and body.customId:match "^MJ::JOB::(%l+)"
+  return JOBS[job] or name:upper()
+end
+
+-- Its own prompt, else that of the task whose button it is.
+local function prompt_of(body)
+  if text(body.prompt) then return body.prompt end
+  local parent = tasks.find(body.taskId or tostring(body.content):match "^%S+")
+  return parent and tasks.peek(parent).prompt or body.prompt
+end
+
+local function ordered(request)
+  local name = request.path:match "/mj/submit/([^/]+)$"
+  local ok, body = pcall(cjson.decode, request.body)
+  if not NEEDED[name] or not ok or type(body) ~= "table" or not has_all(body, name) then
+    return {} -- a plan took it
+  end
+  local prompt = prompt_of(body)
+  return {
+    action = action_of(name, body), prompt = any_text(prompt) and prompt or "",
+    state = any_text(body.state) and body.state or nil,
+  }
+end
+
 local serial = 0
 
 --- A new task's id, as servers make them: milliseconds and three digits.
 ---@param made table what the plan says of tasks that submits make: life, pace, fields
 ---@param life? string what the case says of it
-function submits.new_task(made, life)
+---@param request table the submit
+function submits.new_task(made, life, request)
   serial = serial + 1
   local id = ("17350400%08d"):format(serial)
-  tasks.define(id, { life = life or made.life, pace = made.pace, fields = made.fields })
+  tasks.define(id, {
+    life = life or made.life, pace = made.pace, fields = made.fields, ordered = ordered(request),
+  })
   return id
 end
 

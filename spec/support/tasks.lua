@@ -20,13 +20,15 @@ function tasks.states_of(life)
 end
 
 -- life: a name, or states of one's own. pace: "look" (each look goes on by one), or seconds.
+-- ordered: action, prompt and state of the submit that made it.
 function tasks.define(id, definition)
   local life = definition.life or "success"
   local states = tasks.states_of(life)
   known[id] = {
     id = id, states = states, named = type(life) == "string", pace = definition.pace or "look",
     fields = definition.fields or {}, bare = definition.bare, dialect = definition.dialect,
-    script = definition.script or {}, fault = definition.fault, looks = 0,
+    script = definition.script or {}, fault = definition.fault, ordered = definition.ordered or {},
+    looks = 0,
   }
 end
 
@@ -75,7 +77,7 @@ local function current_state(task)
   return state_now(task)
 end
 
--- A task's status and buttons, without a look.
+-- A task's status, buttons and prompt, without a look.
 function tasks.peek(task)
   local state = state_now(task)
   if type(state) == "string" then
@@ -86,6 +88,7 @@ function tasks.peek(task)
   return {
     status = task.fields.status or state.status,
     buttons = type(buttons) == "table" and buttons or {},
+    prompt = task.fields.prompt or state.prompt or task.ordered.prompt,
   }
 end
 
@@ -105,7 +108,13 @@ end
 
 -- A state of lives.lua as a task in the dialect's shape.
 local function spelled(task, state, dialect)
-  local out = lay_over(filled(lives.BASE, {}), filled(state, {}))
+  local out, ordered = filled(lives.BASE, {}), task.ordered
+  out.action = ordered.action or out.action
+  if ordered.state then out.state = "{state}" end
+  if ordered.prompt then
+    out.prompt, out.promptEn, out.properties.finalPrompt = "{prompt}", "{prompt}", "{prompt}"
+  end
+  lay_over(out, filled(state, {}))
   out.submitTime = math.tointeger(tonumber(task.id:match("^%d%d%d%d%d%d%d%d%d%d%d%d%d")))
     or 1735030480754
   out.startTime = out.started and out.submitTime + out.started
@@ -130,8 +139,10 @@ function tasks.look(task, dialect, urls)
   end
   if not task.named then lay_over(out, state) end
   lay_over(out, task.fields)
-  return writers[name](filled(out, { id = task.id, look = tostring(task.looks),
-    here = urls.here, other = urls.other }))
+  return writers[name](filled(out, {
+    id = task.id, look = tostring(task.looks), here = urls.here, other = urls.other,
+    prompt = task.ordered.prompt, state = task.ordered.state,
+  }))
 end
 
 return tasks

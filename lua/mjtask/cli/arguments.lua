@@ -115,14 +115,15 @@ function define.wait(command)
     .. "that was saved. How each fares is shown on standard error.")
   command:argument("ID", "A task's id; - reads ids from standard input. With --state there may be "
     .. "none: then what is open there."):target "id":args "*":convert(id)
-  command:option("--press", "Press this button of each task that succeeded, and wait for what that "
-    .. "makes. Several times: several buttons."):argname "LABEL":count "*"
   command:group("Results", format(command), saving(command))
   command:group("Waiting",
     command:option("--state", "Keep in FILE what is still open, and what was pressed already: a "
       .. "rerun goes on, and presses nothing twice."):argname "FILE",
     looks(command))
-  command:group("Presses", modal(command))
+  command:group("Presses",
+    command:option("--press", "Press this button of each task that succeeded, and wait for what "
+      .. "that makes. Several times: several buttons."):argname "LABEL":count "*",
+    modal(command))
   quiet(command)
   server(command)
   return "mjtask wait 1735030480754475 --press U1 -o pictures\n"
@@ -201,14 +202,19 @@ function define.decode(command)
   return "mjtask decode < hook.json"
 end
 
+-- Those of the simulator, which is not loaded for its help.
+local LIVES = "backwards, cancel, churning, completed, done, failure, foreign, foreign_failed, "
+  .. "modal, no_image, no_status, null_status, pawmaas, short, sku, stuck, stuck_submitted, "
+  .. "success, unswept, upscaled, upscaled_done, window"
+
 function define.simulate(command)
   command:description("Serve tasks on this machine, as the servers do, for tests of your own: no "
     .. "account, no costs. Each submit makes a task that lives as ordered; 1735030480754475 and "
-    .. "1724963337114767 are there from the start. Needs luasocket.")
+    .. "1724963337114767 are there from the start. It keeps prompt and state; it posts no hooks. "
+    .. "Needs luasocket.")
   command:option("--port", "Where it listens, on 127.0.0.1; 0: any that is free."):argname "N"
     :convert(whole(65535)):default "8080"
-  command:option("--life", "How tasks fare: success, short, done, failure, cancel, modal, stuck, …")
-    :argname "NAME":default "success"
+  command:option("--life", ("How tasks fare: %s."):format(LIVES)):argname "NAME":default "success"
   command:option("--pace", "Seconds for each state of a task."):argname "S"
     :convert(number(0, "a number of seconds")):default "2"
   command:option("--dialect", "Whose answers: go (new-api), java, plus, net, ts, php.")
@@ -220,7 +226,7 @@ end
 function define.completion(command)
   command:description "Print what makes a shell complete mjtask's words."
   command:argument("SHELL", "bash, zsh or fish."):target "shell":choices { "bash", "zsh", "fish" }
-  return 'eval "$(mjtask completion bash)"\n'
+  return 'eval "$(mjtask completion bash)"     in ~/.bashrc; with zsh in ~/.zshrc, after compinit\n'
     .. "  mjtask completion fish > ~/.config/fish/completions/mjtask.fish"
 end
 
@@ -296,27 +302,27 @@ local function new_parser()
     print("mjtask " .. mjtask._VERSION)
     os.exit(0)
   end)
-  local commands = {}
-  for _, row in ipairs(COMMANDS) do
+  local commands, names = {}, {}
+  for at, row in ipairs(COMMANDS) do
     local name, summary = row[1], row[2]
     local command = parser:command(name):summary(summary)
     command:epilog("Examples:\n  " .. define[name](command))
-    commands[name] = command
+    commands[name], names[at] = command, name
   end
   parser:epilog(table.concat({
     "`mjtask help COMMAND` tells more, with examples.", exit_codes(columns), ENVIRONMENT,
   }, "\n\n"))
   parser.error = refuse
-  return parser, commands
+  return parser, commands, names
 end
 
 --- Reads the words of a command line. Ends the program if they are wrong.
 ---@param words string[]
 ---@return table arguments with `command`
----@return table parsers { parser, commands } which know their help
+---@return table parsers { parser, commands } which know their help; and the commands' names
 function arguments.read(words)
-  local parser, commands = new_parser()
-  return parser:parse(words), { parser = parser, commands = commands }
+  local parser, commands, names = new_parser()
+  return parser:parse(words), { parser = parser, commands = commands, names = names }
 end
 
 return arguments

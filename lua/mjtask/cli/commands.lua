@@ -19,7 +19,7 @@ local function complain(given, err, id, saved)
     record.saved = saved
     output.json(record)
   else
-    output.say("%s", err)
+    output.say("%s", show.message(tostring(err)))
   end
   return exits.of(err)
 end
@@ -28,6 +28,7 @@ end
 -- a code other than 0. Returns the first of these, or of errors.
 local function each_task(given, mj, take)
   local list = ids.read(given.id)
+  if #list == 0 then exits.usage("no ids. See mjtask %s --help", given.command) end
   local found, failed = mj:fetch_many(list)
   if not found then return complain(given, failed) end
   local code
@@ -74,9 +75,14 @@ function commands.decode(given)
   if given.file and given.file ~= "-" then file, problem = io.open(given.file, "rb") end
   local text
   if file then text, problem = file:read "a" end
+  if file and not text then problem = ("%s: %s"):format(given.file, problem) end
   if not text then exits.usage("%s", problem) end
   local task, err = mjtask.decode(text)
-  if not task then return complain(given, err) end
+  if not task then
+    err.message = err.message:gsub("^the answer", "the document") -- no server is asked
+    complain(given, err)
+    return exits.FAILED -- whatever kind it is: nothing that a network could mend
+  end
   if given.json then output.json(show.record(task)) else output.text(show.block(task)) end
   return exits.DONE
 end

@@ -4,6 +4,7 @@
 local exits = require "mjtask.cli.exits"
 local mjtask = require "mjtask"
 local output = require "mjtask.cli.output"
+local show = require "mjtask.cli.show"
 
 local connect = {}
 
@@ -18,6 +19,7 @@ function connect.read_key(path)
   line, problem = file:read "l"
   if path ~= "-" then file:close() end
   local key = (line or ""):match "^%s*(.-)%s*$"
+  if problem then problem = ("%s: %s"):format(path, problem) end
   if key == "" then exits.usage("--key-file: %s", problem or path .. " has no key") end
   return key
 end
@@ -54,7 +56,7 @@ function connect.client(arguments)
   elseif reason:find "^url is missing" then
     reason = "no server: set MJTASK_URL or MJTASK_PROVIDER, or give --url or --provider"
   end
-  exits.usage("%s", reason)
+  exits.usage("%s", show.message(reason))
 end
 
 return connect

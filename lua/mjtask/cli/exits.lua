@@ -8,7 +8,8 @@ local exits = { DONE = 0, FAILED = 1, USAGE = 2, TIME = 3, AUTH = 4, NETWORK = 5
 exits.meanings = {
   { exits.DONE, "all is done" },
   { exits.FAILED, "a task failed, was cancelled or wants input; a submit or a press was refused, "
-    .. "or its answer lost; no such button or picture; a file could not be written" },
+    .. "or its answer lost; no such button or picture; a file could not be written; `decode`: no "
+    .. "task" },
   { exits.USAGE, "wrong usage: an option, an id, no key, a broken state file" },
   { exits.TIME, "the time is over, or nothing changed for --stall seconds" },
   { exits.AUTH, "the key is refused, or out of credit" },

@@ -3,6 +3,7 @@
 
 local arguments = require "mjtask.cli.arguments"
 local commands = require "mjtask.cli.commands"
+local completions = require "mjtask.cli.completions"
 local exits = require "mjtask.cli.exits"
 local jobs = require "mjtask.cli.jobs"
 local output = require "mjtask.cli.output"
@@ -19,7 +20,7 @@ local function help(given, parsers)
 end
 
 local function completion(given, parsers)
-  output.text(parsers.parser[("get_%s_complete"):format(given.shell)](parsers.parser))
+  output.text(completions.script(given.shell, parsers.parser, parsers.names))
   return exits.DONE
 end
 

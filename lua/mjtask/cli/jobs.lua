@@ -86,7 +86,11 @@ end
 
 local function finish(given, mj, receipt, err)
   if not receipt then
-    if given.json then output.json(show.failure(err)) else output.say("%s", err) end
+    if given.json then
+      output.json(show.failure(err))
+    else
+      output.say("%s", show.message(tostring(err)))
+    end
     return exits.of(err)
   end
   if not given.wait or #receipt.ids == 0 then
@@ -121,15 +125,29 @@ function jobs.press(given)
   local id, modal = ids.check(given.id), modal_of(given)
   check_output(given)
   local mj <close> = connect.client(given)
-  return finish(given, mj, send(mj, "press", id, given.label, { modal = modal }))
+  -- First, and apart from what costs money: Ctrl-C before that is sure to have cost nothing.
+  local begun = core.now()
+  local task, err = mj:fetch(id)
+  if not task then return finish(given, mj, nil, err) end
+  local rest = given.timeout and math.max(given.timeout - (core.now() - begun), 0.1)
+  return finish(given, mj, send(mj, "press", ids_of.read(task) and task or id, given.label,
+    { modal = modal, timeout = rest }))
 end
 
 -- ---- wait ---------------------------------------------------------------------------------------
 
+-- Without ids there must be a state that has some.
+local function check_goes_on(path)
+  if not path then exits.usage "no ids. See mjtask wait --help" end
+  local file, problem = io.open(path, "r")
+  if not file then exits.usage("no ids, and --state %s", problem) end
+  file:close()
+end
+
 function jobs.wait(given)
   local list, modal = ids.read(given.id), modal_of(given)
   local named = #list > 0
-  if not named and not given.state then exits.usage "no ids. See mjtask wait --help" end
+  if not named then check_goes_on(given.state) end
   check_output(given)
   local mj <close> = connect.client(given)
   local state = states.open(given.state)
@@ -163,7 +181,7 @@ local function say_end(given, id, task, err)
   elseif task then
     output.line(id, show.status(task), table.unpack(mjtask.images(task)))
   else
-    output.line(id, err.kind, err.message)
+    output.line(id, err.kind, show.message(err.message))
   end
 end
 
@@ -213,6 +231,7 @@ function jobs.watch(given)
     if not all.codes[id] then open[#open + 1] = id end
     if all.codes[id] ~= exits.DONE then code = code or all.codes[id] end
   end
+  if ok and #all.order == 0 then exits.usage "no ids. See mjtask watch --help" end
   if ok then return code or exits.DONE end
   all.interrupted = true -- what the client tells when it is closed is nobody's
   output.say("interrupted; still open: %s", #open > 0 and table.concat(open, " ") or "nothing")

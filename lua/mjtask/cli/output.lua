@@ -27,10 +27,18 @@ function output.cover(drawn)
   cover = drawn
 end
 
-local function check(ok, message, code)
+-- Ends the program if it was not written. `lost`: the line, which may be an id that was paid for.
+local function check(lost, ok, message, code)
   if ok then return end
   -- Who reads us has had enough: that is no fault.
-  exits.stop(exits.FAILED, code ~= EPIPE and "standard output: " .. message or nil)
+  exits.stop(exits.FAILED, code ~= EPIPE and ("standard output: %s%s"):format(message,
+    lost and ("; lost is: %s"):format((lost:gsub("\t", " "))) or "") or nil)
+end
+
+-- In one piece: of two, the C library keeps the first, and says nothing if it cannot write it when
+-- the line end comes.
+local function write(text)
+  return io.stdout:write(text .. "\n")
 end
 
 --- Writes a line of fields with tabs between them, made visible.
@@ -38,19 +46,20 @@ function output.line(...)
   local fields = table.pack(...)
   for at = 1, fields.n do fields[at] = errors.visible(tostring(fields[at])) end
   if cover then cover:hide() end
-  check(io.stdout:write(table.concat(fields, "\t"), "\n"))
+  local line = table.concat(fields, "\t")
+  check(line, write(line))
 end
 
 --- Writes a value as a line of JSON.
 function output.json(value)
   local line = json.line(value)
   if cover then cover:hide() end
-  check(io.stdout:write(line, "\n"))
+  check(line, write(line))
 end
 
 --- Writes text of ours: help.
 function output.text(text)
-  check(io.stdout:write(text, "\n"))
+  check(nil, write(text))
 end
 
 --- Says something on standard error, where nobody may be.
@@ -61,7 +70,7 @@ function output.say(text, ...)
 end
 
 function output.close()
-  check(io.stdout:flush())
+  check(nil, io.stdout:flush())
 end
 
 return output

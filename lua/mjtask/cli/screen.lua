@@ -7,7 +7,7 @@ local screen = {}
 
 local STATUS = 12 -- columns of a status; the longest usual word is IN_PROGRESS
 local LEAST_ID, MOST_ID = 6, 24 -- columns; usual ids have 16 to 19
-local LEAST_BAR, MOST_BAR = 10, 40
+local SHORT_BAR, LEAST_BAR, MOST_BAR = 6, 10, 40 -- columns; the short one where all is narrow
 local GAP, ELLIPSIS = "  ", "…"
 
 --- One task under way.
@@ -51,14 +51,20 @@ local function bar(percent, columns, color)
   return "[" .. full .. rest .. "]"
 end
 
+local function longest(rows, least, most, text_of)
+  local width = least
+  for _, row in ipairs(rows) do width = math.max(width, #text_of(row)) end
+  return math.min(width, most)
+end
+
 -- How many columns each part gets; 0: it is left out. Percent and time tell most, then which task
--- it is, then its status; then the id may be longer, and what is left is the bar's.
+-- it is, then its status. Where these and a bar do not fit, the status has no columns to spare,
+-- and a short bar tells more than the beginning of an id.
 local function divide(rows, columns)
-  local longest_id, longest_clock = 0, 4
-  for _, row in ipairs(rows) do
-    longest_id = math.min(math.max(longest_id, #row.id), MOST_ID)
-    longest_clock = math.max(longest_clock, #screen.clock(row.seconds))
-  end
+  local function id(row) return row.id end
+  local function clock(row) return screen.clock(row.seconds) end
+  local function status_of(row) return plain(row.status) end
+  local longest_id, longest_clock = longest(rows, 0, MOST_ID, id), longest(rows, 4, columns, clock)
   local parts = { clock = longest_clock, id = 0, status = 0, bar = 0 }
   local left = columns - #"100% " - longest_clock
   local function take(part, least, most)
@@ -66,14 +72,21 @@ local function divide(rows, columns)
     parts[part] = math.min(most, left - #GAP)
     left = left - #GAP - parts[part]
   end
+  local is_narrow = left < 3 * #GAP + longest_id + STATUS + LEAST_BAR
+  local status = is_narrow and longest(rows, 0, STATUS, status_of) or STATUS
   local short_id = math.min(longest_id, LEAST_ID)
   take("id", short_id, short_id)
-  take("status", STATUS, STATUS)
+  take("status", status, status)
+  if is_narrow and parts.status > 0 then take("bar", SHORT_BAR, SHORT_BAR) end
   if parts.id > 0 then
     local more = math.min(longest_id - parts.id, left)
     parts.id, left = parts.id + more, left - more
   end
-  take("bar", LEAST_BAR, MOST_BAR)
+  if parts.bar > 0 then
+    parts.bar = parts.bar + left
+  elseif not is_narrow then
+    take("bar", LEAST_BAR, MOST_BAR)
+  end
   return parts
 end
 

@@ -12,6 +12,24 @@ local function text_of(value)
   return errors.visible(tostring(value))
 end
 
+-- Options of the library's that its messages name, and what they are here.
+local OPTIONS = {
+  { 'press with modal = { prompt = ... }, or submit("modal")', "press with --prompt TEXT" },
+  { "allow_http = true", "--allow-http" },
+  { "allow_private = true", "--allow-private" },
+}
+
+--- A message of the library's in the words of the command line.
+---@param text string
+---@return string
+function show.message(text)
+  for _, row in ipairs(OPTIONS) do
+    local from, to = text:find(row[1], 1, true)
+    if from then text = text:sub(1, from - 1) .. row[2] .. text:sub(to + 1) end
+  end
+  return text
+end
+
 local function is_said(value)
   return value ~= nil and value ~= "" and type(value) ~= "table"
 end
@@ -90,6 +108,7 @@ function show.failure(err, id)
     receipt = err.receipt and show.receipt(err.receipt), -- of what waits for a modal
   }
   for _, name in ipairs(ERROR_FIELDS) do record.error[name] = err[name] end
+  record.error.message = show.message(err.message)
   return record
 end
 

@@ -29,15 +29,54 @@ local function load_rooms(folder)
   exits.need("socket", "simulate needs", "luasocket")
   exits.need("cjson", "simulate needs", "lua-cjson")
   package.path = folder .. "/?.lua;" .. package.path
-  return require "support.serving", require "support.service", require "support.loop"
+  return {
+    serving = require "support.serving", service = require "support.service",
+    loop = require "support.loop", lives = require "support.lives",
+    dialects = require "support.dialects",
+  }
 end
 
--- The server's own words for what it does not know, as a usage error.
-local function try(f, ...)
-  local ok, first, second = pcall(f, ...)
-  if ok then return first, second end
-  if exits.is_interrupt(first) then error(first, 0) end
-  exits.usage("%s", (tostring(first):gsub("^[^\n]-:%d+: ", "")))
+-- The names of a table's rows, for who gave another one.
+local function check_name(what, word, rows, is_row)
+  local names = {}
+  for name, row in pairs(rows) do
+    if is_row(row) then names[#names + 1] = name end
+  end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    if name == word then return end
+  end
+  exits.usage("no such %s: %s; there are %s", what, word, table.concat(names, ", "))
+end
+
+-- Lives are lists of states; beside them lives.lua has what these are made of.
+local function is_life(row)
+  return type(row) == "table" and (type(row[1]) == "string" or row[1] and row[1].status ~= nil)
+end
+
+local function is_any() return true end
+
+local function listen(rooms, port, fixtures)
+  local ok, ports, origin = pcall(rooms.serving.start, {
+    port = ("%d"):format(port), fixtures = fixtures,
+  })
+  if ok then return origin .. ports.port end
+  if exits.is_interrupt(ports) then error(ports, 0) end
+  exits.usage("127.0.0.1:%d: %s; --port 0 takes any", port,
+    (tostring(ports):gsub("^[^\n]-:%d+: ", "")))
+end
+
+-- The two seeds, but that their pictures are ours: what is simulated stays on this machine.
+local function define_seeds(rooms, url, pace)
+  for name, id in pairs(SEEDS) do
+    local seed, states = rooms.lives.seeds[name], rooms.lives[name]
+    local image = ("%s/attachments/%s.png"):format(url, id)
+    seed.body = seed.body:gsub('("imageUrl": *)"[^"]*"', function(field)
+      return ('%s"%s"'):format(field, image)
+    end)
+    states[#states] = seed.body
+    rooms.service.define(id, { life = name, pace = pace })
+  end
 end
 
 local function told(given, origin, key)
@@ -63,22 +102,22 @@ end
 ---@return integer code
 function simulate.run(given, here)
   local folder = find_server(here)
-  local serving, service, loop = load_rooms(folder)
+  local rooms = load_rooms(folder)
   local key = given.key_file and connect.read_key(given.key_file) or false
   local pace = given.pace > 0 and given.pace or "look"
-  local ports, origin = try(serving.start, {
-    port = ("%d"):format(given.port), fixtures = folder .. "/fixtures/",
-  })
-  service.listen(origin .. ports.port, origin .. ports.port) -- pictures too: nothing to be allowed
-  try(service.set, {
+  local url = listen(rooms, given.port, folder .. "/fixtures/")
+  check_name("life", given.life, rooms.lives, is_life)
+  check_name("dialect", given.dialect, rooms.dialects, is_any)
+  rooms.service.listen(url, url) -- pictures too: nothing to be allowed
+  rooms.service.set {
     dialect = given.dialect, key = key, submit = { life = given.life, pace = pace },
-  })
-  for life, id in pairs(SEEDS) do service.define(id, { life = life, pace = pace }) end
-  loop.spawn(function()
-    while true do loop.sleep(TICK) end
+  }
+  define_seeds(rooms, url, pace)
+  rooms.loop.spawn(function()
+    while true do rooms.loop.sleep(TICK) end
   end)
-  output.text(told(given, origin .. ports.port, key))
-  local ok, problem = pcall(loop.run)
+  output.text(told(given, url, key))
+  local ok, problem = pcall(rooms.loop.run)
   if not ok and not exits.is_interrupt(problem) then error(problem, 0) end
   return exits.DONE
 end

@@ -93,7 +93,7 @@ local function fail(self, entry, err, press)
     record.from, record.button = entry.from, button or entry.button
     output.json(record)
   else
-    output.say("%s%s", button and ("button %s: "):format(button) or "", err)
+    output.say("%s%s", button and ("button %s: "):format(button) or "", show.message(tostring(err)))
   end
 end
 
