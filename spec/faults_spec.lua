@@ -309,7 +309,7 @@ local function specs(way)
         assert.equal(OTHER, assert(fetch(OTHER, { retries = 2 })).id)
         local task, err = fetch(SKU)
         if not task then
-          assert.is_true(fails_with("schema", task, err).retryable)
+          assert.is_false(fails_with("schema", task, err).retryable)
           assert.is_nil(err.stray)
         end
       end

@@ -363,8 +363,8 @@ local sent_once = request.once and not err.unsent]], [[
 local sent_once = false]])
 
 try("an answer to another's question", "lua/mjtask/retry.lua", "faults", [[
-err.stray, err.retryable = nil, transfer:kept()]], [[
-err.stray = nil]])
+err.stray = transfer:kept() end]], [[
+err.stray = nil end]])
 
 try("a connection of its own", "src/mjtask.c", "fetch", [[
 lua_pushboolean(L, transfer->connections == 0);]], [[
@@ -664,8 +664,10 @@ try("memory: a task half added", "lua/mjtask/watch.lua", "watch-add@oom", [[
 self.places[id], self.ids[place], self.taken[place] = nil, before, nil]], [[
 local _ = before]])
 
-try("memory: the stack of a close", "lua/mjtask/client.lua", "close@oom", [[
-self.schedule:brace() -- it fails now, and nothing has happened]], "")
+try("memory: the stack of a close", "lua/mjtask/schedule.lua", "close@oom", [[
+  self:brace()
+  self.closed = reason]], [[
+  self.closed = reason]])
 
 try("memory: a task added too late", "lua/mjtask/watcher.lua", "watch-add-again@oom", [[
 if state.operation == last then state.watch:take_back(id) end

@@ -24,6 +24,7 @@
 #include "url.h"
 
 #define FILE_TYPE "mjtask.file"
+#define SHELTER_SLOTS 700 /* of a stack: what schedule.lua's STEPPING takes */
 #define USUAL_COLUMNS 80 /* of a terminal that does not say */
 #define USUAL_ROWS 24
 
@@ -193,7 +194,9 @@ static int host_shelter (lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &worker_key);
   worker = lua_tothread(L, -1);
   lua_pop(L, 1);
-  if (!lua_checkstack(worker, count + 1))
+  /* What it has once had it keeps, as if that were in use: else each error that
+     is caught would take it. */
+  if (!lua_checkstack(worker, SHELTER_SLOTS + count))
     return luaL_error(L, "not enough memory");
   lua_pushcfunction(worker, call_protected);
   lua_xmove(L, worker, count);

@@ -37,7 +37,8 @@ local function words_of(value, facts)
   local problem = value.error
   local text = value.description or value.message or value.msg
     or type(problem) == "table" and problem.message or problem
-  return type(text) == "string" and text or "", math.tointeger(tonumber(value.code))
+  text = type(text) == "string" and text:match "^%s*(.-)%s*$" or ""
+  return text, math.tointeger(tonumber(value.code))
 end
 
 -- Spring's and the gateways' own pages for a path that nothing serves.

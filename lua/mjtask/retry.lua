@@ -43,7 +43,7 @@ function retry.complete(call, err)
     err.id = call.client.redact(err.id)
   end
   err.id = err.id or call.id
-  err.unsent = nil
+  err.unsent, err.stray = nil, nil
   err.attempts = call.attempts
   err.elapsed = call.schedule.now() - call.started
   return err
@@ -191,9 +191,8 @@ local function judge(call, request, transfer, read)
   local value, facts = transfer:answer()
   local result, err = read(value, facts, call.client.redact, call)
   if result ~= nil and not request.file then speed_up(call.client.pace) end
-  if err and err.stray then -- the connection may be out of step: by an answer nobody asked for
-    err.stray, err.retryable = nil, transfer:kept()
-  end
+  -- The connection may be out of step: by an answer that nobody asked for.
+  if err and err.stray then err.stray = transfer:kept() end
   if err and err.kind == "timeout" and call.schedule.now() >= call.deadline - SLOP then
     err = retry.timed_out(call)
   end
@@ -255,7 +254,7 @@ function retry.request(call, request, read)
     local result, err, unasked = attempt(call, request, read)
     if result ~= nil then return result end
     local now = call.schedule.now()
-    local delay = err.retryable and pause_after(call, err, try)
+    local delay = (err.retryable or err.stray) and pause_after(call, err, try)
     local is_refusal = err.kind == "rate_limited" or err.retry_after and not err.pending
     if is_refusal and not request.file and not unasked then
       local pause = delay or math.min(err.retry_after or 0, OBEYED)

@@ -14,7 +14,7 @@ local schedule = {}
 
 local TICK = 0.1 -- seconds between two reports of a transfer under way
 local NAP = 0.05 -- seconds that a host which watches no descriptor may sleep while one flies
-local ENDING = 16 -- levels of calls that ending an operation takes, with some to spare
+local ENDING = 12 -- levels of calls that ending an operation takes, with some to spare
 local STEPPING = 48 -- those of a step; each error that is caught gives half of what is left back
 
 ---@class mjtask.Schedule
