@@ -74,8 +74,8 @@ end
 
 local function do_nothing() end
 
--- One of the specs is expected to fail with `to` in place of `from`. The rest is the same once more,
--- where two guards do the same.
+-- One of the specs is expected to fail with `to` in place of `from`. The rest is the same once
+-- more, where two guards do the same.
 local function try(name, path, specs, from, to, ...)
   if not name:find(pattern, 1, true) then return end
   tried = tried + 1
@@ -655,9 +655,11 @@ schedule:deliver(false, tell, handle)]])
 
 try("memory: a watcher nobody got", "lua/mjtask/watcher.lua", "watch@oom", [[
   local self = setmetatable({ state = state }, mt) -- before there is anything to be closed
-  launch(state)
+  call.schedule:brace(true) -- of the caller's stack: for what closes it when the loop is left
+  shelter(launch, state)
   return self]], [[
-  launch(state)
+  call.schedule:brace(true) -- of the caller's stack: for what closes it when the loop is left
+  shelter(launch, state)
   return setmetatable({ state = state }, mt)]])
 
 try("memory: a task half added", "lua/mjtask/watch.lua", "watch-add@oom", [[

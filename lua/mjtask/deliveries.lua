@@ -7,8 +7,8 @@ local deliveries = {}
 
 --- A call of user code, to be made when no operation runs. It is made for `operation` (or, if that
 --- is a branch, for the one it belongs to), and not any more once that is abandoned; false: for
---- nobody, it is made in any case. `prepare(delivery)`, if it has one, is called before, and may say
---- what is to be told, or false: nothing is. It must not fail. `made`: it was begun.
+--- nobody, it is made in any case. `prepare(delivery)`, if it has one, is called before, and may
+--- say what is to be told, or false: nothing is. It must not fail. `made`: it was begun.
 function deliveries.make(_, operation, callback, ...)
   while operation and operation.parent do operation = operation.parent end
   return {
