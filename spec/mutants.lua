@@ -316,7 +316,7 @@ if (written < 0 && errno != EINTR) return 0;]])
 -- src/engine.c
 
 try("a timer that has fired", "src/engine.c", "host", [[
-  engine_wake_at(engine, engine->wake); /* a timer that has fired ends no wait */
+  engine_wake_at(engine, engine->wake); /* one that has fired ends no wait */
 ]], "")
 
 -- src/host.c

@@ -491,7 +491,7 @@ int engine_step (Engine *engine, double seconds, int (*is_hurried)(void *arg),
                  void *arg) {
   int hurried, interrupted;
   settle(engine);
-  engine_wake_at(engine, engine->wake); /* a timer that has fired ends no wait */
+  engine_wake_at(engine, engine->wake); /* one that has fired ends no wait */
   hurried = is_hurried(arg);
   interrupted = run_sockets(engine, hurried ? 0 : time_left(engine, seconds));
   settle(engine);
