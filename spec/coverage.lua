@@ -35,6 +35,12 @@ function coroutine.create(func)
   return thread
 end
 
+-- The core's own thread, which works for the main one, was not made by that.
+require "mjtask.core"
+for _, value in pairs(debug.getregistry()) do
+  if type(value) == "thread" then sethook(value, on_line, "l") end
+end
+
 local function check(ok, ...)
   if not ok then error((...), 0) end
   return ...
