@@ -42,6 +42,7 @@ local PRELUDE = [[
     if mode == "generational" then return collectgarbage("generational", 256) end
     collectgarbage("incremental", 1, 4000)
     collectgarbage("setpause", 0)
+    collectgarbage "step" -- else the pause before still counts
   end
   local function rest()
     collectgarbage("incremental", 200, 100)
@@ -209,7 +210,7 @@ describe("a finalizer #I5", function()
           mj:close()
           if started ~= ended then fail(round, "started " .. started, "ended " .. ended) end
         end
-        if closings < 50 then fail("only closed " .. closings) end
+        if closings < 25 then fail("only closed " .. closings) end
         for kind in pairs(kinds) do
           if not ("value closed aborted no_image"):find(kind) then fail(kind) end
         end
