@@ -177,7 +177,7 @@ describe("a finalizer #I5", function()
     it("closes the client at any moment, and each callback is told once, " .. mode, function()
       run([[
         local closings = 0
-        for round = 1, 150 do
+        for round = 1, 250 do
           rest()
           local mj = new()
           local step, given = mj.step, { timeout = 5, progress = type }
@@ -210,7 +210,7 @@ describe("a finalizer #I5", function()
           mj:close()
           if started ~= ended then fail(round, "started " .. started, "ended " .. ended) end
         end
-        if closings < 25 then fail("only closed " .. closings) end
+        if closings < 50 then fail("only closed " .. closings) end
         for kind in pairs(kinds) do
           if not ("value closed aborted no_image"):find(kind) then fail(kind) end
         end
