@@ -326,7 +326,7 @@ if (main_of(L) != L) {]], [[
 if (1) {]])
 
 try("a call that is begun", "src/host.c", "interrupt engine", [[
-set_boolean_field(L, 1, "current", 0);]], "")
+set_boolean(L, 1, "current", 0);]], "")
 
 -- src/decode.c
 

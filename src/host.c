@@ -71,6 +71,12 @@ lua_Number field_number (lua_State *L, int index, const char *name,
   return value;
 }
 
+void set_boolean (lua_State *L, int index, const char *name, int value) {
+  index = lua_absindex(L, index);
+  lua_pushboolean(L, value);
+  lua_setfield(L, index, name);
+}
+
 /* ---- decode ------------------------------------------------------------------ */
 
 /* decode (json [, { max_size, max_depth, strict, null }])
@@ -110,12 +116,6 @@ static int on_error (lua_State *L) {
   return 1;
 }
 
-static void set_boolean_field (lua_State *L, int index, const char *name,
-                               int value) {
-  lua_pushboolean(L, value);
-  lua_setfield(L, index, name);
-}
-
 /* call (schedule, { f, …, n = }) --> true, results; or false, error with its
    traceback. There is no continuation, so f cannot yield. Before, the delivery is
    `made` and the schedule's `current` one no more; meanwhile that is `nested`:
@@ -137,11 +137,11 @@ static int host_call (lua_State *L) {
     lua_pushnil(L);
     lua_rawseti(L, 2, i);
   }
-  set_boolean_field(L, 2, "made", 1);
-  set_boolean_field(L, 1, "current", 0);
-  set_boolean_field(L, 1, "nested", 1);
+  set_boolean(L, 2, "made", 1);
+  set_boolean(L, 1, "current", 0);
+  set_boolean(L, 1, "nested", 1);
   ok = lua_pcall(L, n - 1, LUA_MULTRET, 5) == LUA_OK;
-  set_boolean_field(L, 1, "nested", nested);
+  set_boolean(L, 1, "nested", nested);
   lua_pushboolean(L, ok);
   lua_replace(L, 5);
   return lua_gettop(L) - 4;

@@ -42,7 +42,8 @@ const char *field_string (lua_State *L, int index, const char *name,
 /* The same without a NUL inside, for C strings of libcurl's. */
 const char *field_cstring (lua_State *L, int index, const char *name);
 
-/* These two leave the stack as it was. */
+/* These three leave the stack as it was. */
+void set_boolean (lua_State *L, int index, const char *name, int value);
 int field_boolean (lua_State *L, int index, const char *name);
 lua_Number field_number (lua_State *L, int index, const char *name,
                          lua_Number otherwise, lua_Number least);

@@ -65,11 +65,6 @@ static int transfer_gc (lua_State *L) {
   return 0;
 }
 
-static void set_boolean (lua_State *L, const char *name, int value) {
-  lua_pushboolean(L, value);
-  lua_setfield(L, -2, name);
-}
-
 static void set_text (lua_State *L, const char *name, const char *text,
                       size_t size) {
   lua_pushlstring(L, text, size);
@@ -96,7 +91,7 @@ static void push_facts (lua_State *L, const Transfer *transfer) {
   if (kind != NULL) {
     set_string(L, "kind", kind);
     set_string(L, "message", transfer_message(transfer));
-    set_boolean(L, "refused",
+    set_boolean(L, -1, "refused",
                 transfer->refused != REFUSED_NOT &&
                   transfer->refused != REFUSED_MEMORY);
   }
@@ -137,7 +132,7 @@ static void note_rest (lua_State *L, const Transfer *transfer,
                           body[blank] == '\r' || body[blank] == '\n'))
     blank++;
   if (blank == size) {
-    set_boolean(L, "empty", 1);
+    set_boolean(L, -1, "empty", 1);
     return;
   }
   lua_pushfstring(L, "%s at byte %I", error->message,
@@ -185,7 +180,7 @@ static int transfer_answer (lua_State *L) {
     if (first)
       note_rest(L, transfer, &error);
     else
-      set_boolean(L, "empty", 1);
+      set_boolean(L, -1, "empty", 1);
   }
   if (first) transfer_release(transfer);
   return 2;

@@ -13,7 +13,7 @@ function deliveries.make(_, operation, callback, ...)
   while operation and operation.parent do operation = operation.parent end
   return {
     owner = operation, about = false, line = false, before = false, after = false,
-    prepare = false, of = false, round = false, made = false,
+    prepare = false, of = false, made = false,
     n = 1 + select("#", ...), callback, ...,
   }
 end

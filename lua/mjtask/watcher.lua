@@ -48,7 +48,7 @@ end
 local function prepare_end(delivery)
   local state = delivery.of
   local operation = state.operation
-  if delivery.round.operation ~= operation or state.over then return false end
+  if delivery.about ~= operation or state.over then return false end
   local reason = state.left and "aborted" or state.cut and (operation.reason or "aborted")
   state.over = true
   delivery[4] = reason and calling.ended(reason, state.spare) or nil
@@ -73,7 +73,6 @@ local function conclude(state, operation, value, reason)
   for reader in next, state.readers do reader:rouse() end -- `pairs` would make a string
   if operation.failed or state.each and state.cut then state.closed = true end
   if state.each then
-    state.round.operation = operation
     call.schedule:post(state.ending, operation)
   end
 end
@@ -82,10 +81,9 @@ local function launch(state)
   local call = state.call
   local schedule, listeners = call.schedule, call.client.listeners
   if state.each then -- made now: to tell the end must not fail when it is due
-    local round = { operation = false }
     local ending = schedule:delivery(false, state.each, nil, nil, false)
-    ending.prepare, ending.of, ending.round = prepare_end, state, round
-    state.round, state.ending, state.spare = round, ending, calling.ended "aborted"
+    ending.prepare, ending.of = prepare_end, state
+    state.ending, state.spare = ending, calling.ended "aborted"
   end
   schedule:brace(true)
   schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
@@ -110,8 +108,8 @@ function watcher.new(call, ids, fetch, each)
     ended = fifo.new(), nothing = fifo.new(), -- in place of the other, once it is closed
     readers = setmetatable({}, { __mode = "k" }), -- one that is cancelled does not come back
     operation = false, -- the last one
-    -- the delivery of its end, the operation that this is about, and the error to be told then
-    ending = false, round = false, spare = false,
+    -- the delivery of the last one's end, and the error to be told then
+    ending = false, spare = false,
     cut = false, -- it did not end of itself
     closed = false, -- nothing can be added
     left = false, -- by who called close
