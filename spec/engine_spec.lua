@@ -51,6 +51,20 @@ local function drive(engine, seconds)
   until core.now() >= deadline
 end
 
+-- The next connection to a listener, on which the engine has sent all of its request.
+local function accept_request(listener, engine)
+  listener:settimeout(1)
+  local connection = assert(listener:accept())
+  connection:settimeout(0)
+  local deadline = core.now() + LIMIT
+  repeat
+    assert(core.now() < deadline, "no request comes")
+    engine:step(0.01)
+    local line = connection:receive "*l"
+  until line == ""
+  return connection
+end
+
 local function fetch(engine, id, fields)
   start(engine, id, nil, fields)
   return take(engine, 1)[1][2]:answer()
@@ -148,12 +162,21 @@ describe("the engine", function()
     end)
 
     it("come out in the order in which they ended", function()
-      local engine <close> = open()
+      local listener = assert(socket.bind("127.0.0.1", 0))
+      local _, port = listener:getsockname()
+      local engine <close> = open { url = "http://127.0.0.1:" .. port }
+      local asked = {}
       for n = 1, 4 do
-        p:task(ID .. n, { life = "done", script = { { delay = 0.24 - n * 0.06 } } })
-        start(engine, ID .. n, n)
+        start(engine, SKU, n)
+        engine:step(0)
+        asked[n] = accept_request(listener, engine)
       end
-      drive(engine, 0.28)
+      for n = 4, 1, -1 do
+        asked[n]:send "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+        drive(engine, 0.01)
+      end
+      for n = 1, 4 do asked[n]:close() end
+      listener:close()
       local order = {}
       for waiter in function() return engine:next() end do order[#order + 1] = waiter end
       assert.same({ 4, 3, 2, 1 }, order)
