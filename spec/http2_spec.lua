@@ -57,7 +57,7 @@ local function client(server, max_inflight)
   }
 end
 
--- Starts `count` fetches, which must all succeed; `turn` is called until they have, and says whether
+-- Starts `count` fetches, all of which must succeed; `turn` is called until they have, and says if
 -- one is under way. Returns how many connections that took, by the server's log, and one of them.
 local function connections_of(count, mj, id, turn)
   local done = 0
@@ -139,7 +139,7 @@ describe("over HTTP/2", function()
     assert(connections <= 40, connections .. " connections")
   end)
 
-  -- Before its settings are known the first connection is given 100 of them. It sends eight at a time
+  -- Before its settings are known the first connection is given 100 of them. It sends eight at once
   -- when they are, and the rest waits in it.
   it("no request is lost to a server that turns out to allow 8 streams", function()
     local mj <close> = client("few", BURST)
