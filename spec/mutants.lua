@@ -156,6 +156,10 @@ try("pictures' own connections", "src/transfer.c", "faults", [[
 SET(CURLOPT_FORBID_REUSE, (long)profile->images);]], [[
 SET(CURLOPT_FORBID_REUSE, 0L);]])
 
+try("the wait for a first connection", "src/transfer.c", "http2", [[
+SET(CURLOPT_PIPEWAIT, (long)(profile->secure && !request->fresh));]], [[
+SET(CURLOPT_PIPEWAIT, 0L);]])
+
 try("a path as it is", "src/transfer.c", "download", [[
 SET(CURLOPT_PATH_AS_IS, 1L);]], [[
 SET(CURLOPT_PATH_AS_IS, 0L);]])
@@ -178,6 +182,10 @@ try("the address behind a name", "src/engine.c", "download", [[
 if (transfer->guarded &&
       address_is_private(&address->addr, address->addrlen)) {]], [[
 if (0) {]])
+
+try("the streams of a connection", "src/engine.c", "http2", [[
+#define STREAMS 1000L]], [[
+#define STREAMS 100L]])
 
 try("the limit that libcurl forgets", "src/engine.c", "tls engine", [[
 if (transfer != NULL && now < engine->limit) return;]], [[

@@ -1,0 +1,148 @@
+-- HTTP/2: many requests at once share one connection, on an nginx that speaks it over TLS. Requests
+-- one after the other, and what certificates are worth, are tls_spec's.
+
+local mjtask = require "mjtask"
+local nginx = require "support.nginx"
+local socket = require "socket"
+
+local BURST = 200
+
+local missing = nginx.missing()
+local n, gate
+
+-- ---- a server behind nginx, in this process -----------------------------------------------------
+
+-- It answers nobody before `wanted` requests are there: so many have been under way at once then.
+local function new_gate(wanted)
+  local self = { wanted = wanted, held = {}, passed = 0, listener = assert(socket.tcp()) }
+  assert(self.listener:bind("127.0.0.1", 0))
+  assert(self.listener:listen(wanted)) -- at luasocket's 32 a SYN may have to come again, after 1 s
+  self.listener:settimeout(0)
+  local _, port = self.listener:getsockname()
+  self.url = "http://127.0.0.1:" .. port
+  return self
+end
+
+-- To answer before the head is read could reset what nginx has not read yet.
+local function answer(connection, body)
+  connection:settimeout(1)
+  repeat until (connection:receive "*l" or "") == ""
+  local head = "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+  connection:send(head:format(#body) .. body)
+  connection:close()
+end
+
+local function serve(self, body)
+  local connection = self.listener:accept()
+  while connection do
+    self.held[#self.held + 1] = connection
+    connection = self.listener:accept()
+  end
+  if #self.held < self.wanted then return end
+  for _, held in ipairs(self.held) do answer(held, body) end
+  self.passed, self.held = self.passed + #self.held, {}
+end
+
+local function shut(self)
+  for _, held in ipairs(self.held) do held:close() end
+  self.listener:close()
+end
+
+-- ---- the client ---------------------------------------------------------------------------------
+
+local function client(server, max_inflight)
+  return mjtask.new {
+    url = n.servers[server].url, key = "k", cafile = n.cafile, timeout = 20,
+    max_inflight = max_inflight,
+  }
+end
+
+-- Starts `count` fetches, all of which must succeed; `turn` is called until they have, and says if
+-- one is under way. Returns how many connections that took, by the server's log, and one of them.
+local function connections_of(count, mj, id, turn)
+  local done = 0
+  for _ = 1, count do
+    mj:fetch(id, function(task, err)
+      assert(task, err)
+      assert.equal("SUCCESS", task.status)
+      done = done + 1
+    end)
+  end
+  while turn() do end
+  assert.equal(count, done)
+  local log = n:log(count, "/mj/task/" .. id .. "/fetch")
+  local seen, connections = {}, 0
+  for _, request in ipairs(log) do
+    assert.equal("HTTP/2.0", request.protocol)
+    if not seen[request.connection] then connections = connections + 1 end
+    seen[request.connection] = true
+  end
+  return connections, log[1].connection
+end
+
+describe("over HTTP/2", function()
+  if missing then
+    it("requests at once share a connection", function()
+      pending("not run: " .. missing)
+    end)
+    return
+  end
+
+  setup(function()
+    gate = new_gate(BURST)
+    n = nginx.start {
+      usual = { certificate = "good", http2 = true },
+      held = {
+        certificate = "good", http2 = true, upstream = gate.url,
+        extra = "http2_max_concurrent_streams 256;",
+      },
+      few = { certificate = "good", http2 = true, extra = "http2_max_concurrent_streams 8;" },
+    }
+  end)
+  teardown(function()
+    if n then n:stop() end
+    if gate then shut(gate) end
+  end)
+
+  -- The first of them has no connection yet, and the others wait for what becomes of its own.
+  it("the first requests of a client share a connection", function()
+    local mj <close> = client("usual", 16)
+    assert.equal(1, connections_of(16, mj, "first", function() return mj:step() end))
+  end)
+
+  -- The client has the server's settings before the burst: until they arrive libcurl takes 100 for
+  -- their limit, and a burst of more is often faster than they are.
+  it("200 at once share a connection where the server allows 256", function()
+    local mj <close> = client("held", BURST)
+    local function through_gate(count, id)
+      gate.wanted = count
+      return connections_of(count, mj, id, function()
+        serve(gate, ('{"id":"%s","status":"SUCCESS"}'):format(id))
+        return mj:step(0.01)
+      end)
+    end
+    local _, warm = through_gate(1, "warm")
+    local connections, one = through_gate(BURST, "burst")
+    assert.equal(1, connections)
+    assert.equal(warm, one)
+    assert.equal(1 + BURST, gate.passed)
+  end)
+
+  -- Where all connections have as many requests as the server allows, libcurl opens another one for
+  -- the next request, and keeps it. An idle one is taken first: there are never more of them than
+  -- requests at once.
+  it("a server that allows 8 streams is asked over no more connections than max_inflight",
+  function()
+    local mj <close> = client("few", 40)
+    assert(mj:fetch("settings"))
+    local connections = connections_of(BURST, mj, "few", function() return mj:step() end)
+    assert(connections <= 40, connections .. " connections")
+  end)
+
+  -- Before its settings are known the first connection is given 100 of them. It sends eight at once
+  -- when they are, and the rest waits in it.
+  it("no request is lost to a server that turns out to allow 8 streams", function()
+    local mj <close> = client("few", BURST)
+    connections_of(BURST, mj, "turns_out", function() return mj:step() end)
+  end)
+end)
