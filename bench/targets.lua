@@ -35,6 +35,18 @@ local function ratio(key, anchor)
   end
 end
 
+-- What is left of such a ratio if a fetch is only libcurl and our decoder: no target below it
+-- can be reached by anybody who uses these two.
+local function least_of(received, anchor)
+  local keys = { received, "core_seed" }
+  return function(all)
+    if missing_of(all.costs, anchor, table.unpack(keys)) then return nil end
+    local sum = 0
+    for _, key in ipairs(keys) do sum = sum + rounds.median(all.costs[key].cpu) end
+    return sum / rounds.median(all.costs[anchor].cpu)
+  end
+end
+
 -- Microseconds or milliseconds of CPU of the first of these rows that there is.
 local function cpu(unit, ...)
   local keys = { ... }
@@ -83,13 +95,16 @@ end
 
 -- ---- the list -----------------------------------------------------------------------------------
 
--- What, limit, format, value.
+-- What, limit, format, value, the least that it can be.
 local LIST = {
-  { "CPU of a fetch, to libcurl that decodes nothing", 1.20, "%.2f", ratio("fetch", "receive") },
-  { "CPU of a fetch, to libcurl and lua-cjson in C", 0.85, "%.2f", ratio("fetch", "plain_c") },
+  { "CPU of a fetch, to libcurl that decodes nothing", 1.20, "%.2f", ratio("fetch", "receive"),
+    least_of("receive", "receive") },
+  { "CPU of a fetch, to libcurl and lua-cjson in C", 0.85, "%.2f", ratio("fetch", "plain_c"),
+    least_of("receive", "plain_c") },
   { "16 at a time: CPU of a fetch, to libcurl multi and lua-cjson in C", 0.80, "%.2f",
-    ratio("fetch_16", "plain_c_16") },
-  { "16 at a time: CPU of a fetch, to lua-http", 0.35, "%.2f", ratio("fetch_16", "lua_http_16") },
+    ratio("fetch_16", "plain_c_16"), least_of("receive_16", "plain_c_16") },
+  { "16 at a time: CPU of a fetch, to lua-http", 0.35, "%.2f", ratio("fetch_16", "lua_http_16"),
+    least_of("receive_16", "lua_http_16") },
   { "instructions of a fetch, user space", 165000, "%.0f", count "instructions" },
   { "system calls of a fetch", 6, "%.2f", count "calls" },
   { "of them rt_sigaction", 0, "%.2f", calls_named "rt_sigaction" },
@@ -123,16 +138,20 @@ local function verdict_on(value, limit)
   return ("not reached, by %.0f %%"):format((value / limit - 1) * 100)
 end
 
---- Every target: what, its limit, the value or "–", the verdict; as texts.
+--- Every target: what, its limit, the value or "–", the verdict, the least it can be or "–"; as
+--- texts.
 ---@param all bench.Results
----@return { what: string, limit: string, value: string, verdict: string, reached: boolean }[]
+---@return { what: string, limit: string, value: string, verdict: string, least: string,
+---  reached: boolean }[]
 function targets.judge(all)
   local list = {}
   for n, target in ipairs(LIST) do
-    local what, limit, format, measure = table.unpack(target)
+    local what, limit, format, measure, bound = table.unpack(target)
     local value, why = measure(all)
+    local least = bound and bound(all)
+    local function text(number) return number and format:format(number) or "–" end
     list[n] = {
-      what = what, limit = format:format(limit), value = value and format:format(value) or "–",
+      what = what, limit = text(limit), value = text(value), least = text(least),
       verdict = value and verdict_on(value, limit) or "not run: " .. why,
       reached = value ~= nil and value <= limit,
     }
