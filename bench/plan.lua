@@ -1,23 +1,27 @@
 -- What is measured, as data: groups of rows, each a command that does COUNT of something. Knows
 -- where each document lies and what peers need; must not know how often and in what order they run.
 --
--- A row: key, name; command, env; needs (what machine.version has to know); count (of a full run's
--- round), warm (done before those), per (tasks in one of them), work (what one has to bring: bytes,
--- buttons or tasks), own (it is mjtask), floor (it does less than a client has to), variant (of
--- another row, to show what a choice is worth). A group: key, title, rows, anchor (what its ratios
--- are to), unit, timeless (only CPU says something).
+-- A row: key, name; command, env; needs (what machine.version has to know), missing (another reason
+-- why it cannot run); count (of a full run's round), warm (done before those), per (tasks in one of
+-- them), work (what one has to bring: bytes, buttons or tasks), measure (see rounds.run); own (it is
+-- mjtask), floor (it does less than a client has to), variant (of another row, to show what a choice
+-- is worth), beside (of a peer: the own row that it is compared with, else the group's first). A
+-- group: title, rows, anchor (what its ratios are to), unit, timeless (only CPU says something).
 
 local documents = require "bench.documents"
 local machine = require "bench.machine"
+local warmed = require "bench.warmed"
 
 local plan = {}
 
 local BUTTONS = 9 -- of the seed
 local WARM = 50
+local V8 = 6000 -- fetches after which Node has compiled nearly all that it will
 local PATH = "/mj/task/" .. documents.ID .. "/fetch"
 local C = machine.root .. "/build/bench/"
 local LUA = "lua5.4 "
 local PYTHON = machine.python .. " bench/peers/"
+local NODE = "node bench/peers/"
 
 local function merged(...)
   local out = {}
@@ -46,9 +50,11 @@ end
 
 local decoding = { env = { DECODE = 1 }, needs = { "lua-cjson" } }
 
-local function kept(mode, version)
-  return { env = { MODE = mode, VERSION = version },
-    needs = mode == "request" and { "lua-http" } or { "lua-http", "lua-cjson" } }
+local of_node = { needs = { "node" }, warm = V8, measure = warmed.measure }
+
+-- Mode: "request" or "kept"; version: of HTTP over TLS.
+local function lua_http(mode, version)
+  return { env = { MODE = mode, VERSION = version }, needs = { "lua-http", "lua-cjson" } }
 end
 
 -- ---- groups -------------------------------------------------------------------------------------
@@ -70,19 +76,17 @@ local function one_after_another(server)
   add("luasocket_kept", "luasocket, kept by a trick", LUA .. "bench/peers/luasocket.lua", 6000,
     { needs = { "luasocket", "lua-cjson" }, env = { MODE = "kept" } })
   add("lua_http", "lua-http, request:go, a connection each", LUA .. "bench/peers/lua_http.lua",
-    2500, kept "request")
-  add("lua_http_kept", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 5000, kept "kept")
+    2500, lua_http "request")
+  add("lua_http_kept", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 5000, lua_http "kept")
   add("popen", "curl by io.popen", LUA .. "bench/peers/popen.lua", 60,
     { needs = { "curl", "lua-cjson" }, warm = 2 })
   add("requests", "Python requests, a Session", PYTHON .. "requests_session.py", 1500,
     { needs = { "requests" } })
   add("httpx", "Python httpx, a Client", PYTHON .. "httpx_client.py", 1500, { needs = { "httpx" } })
   add("aiohttp", "Python aiohttp", PYTHON .. "aiohttp_client.py", 2500, { needs = { "aiohttp" } })
-  add("node_fetch", "Node fetch", "node bench/peers/node_fetch.js", 3000,
-    { needs = { "node" }, warm = 300 })
-  add("node_http", "Node http, keepAlive agent", "node bench/peers/node_http.js", 5000,
-    { needs = { "node" }, warm = 300 })
-  return { key = "one", title = "One fetch after another", anchor = "plain_c", rows = rows }
+  add("node_fetch", "Node fetch", NODE .. "node_fetch.js", 3000, of_node)
+  add("node_http", "Node http, keepAlive agent", NODE .. "node_http.js", 5000, of_node)
+  return { title = "One fetch after another", anchor = "plain_c", rows = rows }
 end
 
 local function at_a_time(server)
@@ -94,16 +98,14 @@ local function at_a_time(server)
   add("fetch_16", "mjtask, callbacks", LUA .. "bench/own/flight.lua", 20000, { own = true })
   add("core_16", "mjtask's core alone", LUA .. "bench/own/core.lua", 20000,
     { own = true, floor = true })
-  add("lua_http_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 8000, kept "kept")
+  add("lua_http_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 8000, lua_http "kept")
   add("httpx_16", "Python httpx, an AsyncClient", PYTHON .. "httpx_client.py", 1500,
     { needs = { "httpx" } })
   add("aiohttp_16", "Python aiohttp", PYTHON .. "aiohttp_client.py", 4000,
     { needs = { "aiohttp" } })
-  add("node_fetch_16", "Node fetch", "node bench/peers/node_fetch.js", 4000,
-    { needs = { "node" }, warm = 500 })
-  add("node_http_16", "Node http, keepAlive agent", "node bench/peers/node_http.js", 10000,
-    { needs = { "node" }, warm = 500 })
-  return { key = "many", title = "16 fetches at a time", anchor = "plain_c_16", rows = rows }
+  add("node_fetch_16", "Node fetch", NODE .. "node_fetch.js", 4000, of_node)
+  add("node_http_16", "Node http, keepAlive agent", NODE .. "node_http.js", 10000, of_node)
+  return { title = "16 fetches at a time", anchor = "plain_c_16", rows = rows }
 end
 
 local function lists(server)
@@ -119,7 +121,7 @@ local function lists(server)
   add("plain_c_list", "libcurl and lua-cjson, C", C .. "curl_easy", 600,
     { env = merged(post, decoding.env), needs = decoding.needs })
   add("list", "mjtask, fetch_many", LUA .. "bench/own/list.lua", 1000, { own = true })
-  return { key = "list", title = "A list of 100 tasks, each task", anchor = "plain_c_list",
+  return { title = "A list of 100 tasks, each task", anchor = "plain_c_list",
     rows = rows, unit = "task" }
 end
 
@@ -133,8 +135,8 @@ local function over_tls(server)
   add("fetch_tls", "mjtask, fetch", LUA .. "bench/own/fetch.lua", 6000, { own = true })
   add("fetch_h2", "mjtask, fetch, HTTP/2", LUA .. "bench/own/fetch.lua", 6000,
     { own = true, env = second })
-  add("lua_http_tls", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 3000, kept "kept")
-  local h2 = kept("kept", 2)
+  add("lua_http_tls", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 3000, lua_http "kept")
+  local h2 = lua_http("kept", 2)
   h2.env = merged(second, h2.env)
   add("lua_http_h2", "lua-http, kept, HTTP/2", LUA .. "bench/peers/lua_http.lua", 1500, h2)
   add("luasec", "luasec, a connection each", LUA .. "bench/peers/luasec.lua", 400,
@@ -147,11 +149,9 @@ local function over_tls(server)
     { needs = { "httpx" } })
   add("aiohttp_tls", "Python aiohttp", PYTHON .. "aiohttp_client.py", 2000,
     { needs = { "aiohttp" } })
-  add("node_fetch_tls", "Node fetch", "node bench/peers/node_fetch.js", 3000,
-    { needs = { "node" }, warm = 300 })
-  add("node_http_tls", "Node https, keepAlive agent", "node bench/peers/node_http.js", 4000,
-    { needs = { "node" }, warm = 300 })
-  return { key = "tls", title = "One fetch after another over TLS", anchor = "plain_c_tls",
+  add("node_fetch_tls", "Node fetch", NODE .. "node_fetch.js", 3000, of_node)
+  add("node_http_tls", "Node https, keepAlive agent", NODE .. "node_http.js", 4000, of_node)
+  return { title = "One fetch after another over TLS", anchor = "plain_c_tls",
     rows = rows }
 end
 
@@ -164,8 +164,8 @@ local function at_a_time_over_tls(server)
   add("fetch_tls_16", "mjtask, callbacks", LUA .. "bench/own/flight.lua", 15000, { own = true })
   add("fetch_h2_16", "mjtask, callbacks, HTTP/2", LUA .. "bench/own/flight.lua", 15000,
     { own = true, env = second })
-  add("lua_http_tls_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 4000, kept "kept")
-  return { key = "tls16", title = "16 fetches at a time over TLS", anchor = "plain_c_tls_16",
+  add("lua_http_tls_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 4000, lua_http "kept")
+  return { title = "16 fetches at a time over TLS", anchor = "plain_c_tls_16",
     rows = rows }
 end
 
@@ -205,7 +205,7 @@ local function new_connections(server)
       rows[#rows].env.CAFILE = nil
     end
   end
-  return { key = "new", title = "A new TLS connection for each fetch", anchor = "plain_c_new",
+  return { title = "A new TLS connection for each fetch", anchor = "plain_c_new",
     rows = rows }
 end
 
@@ -283,7 +283,7 @@ function plan.decoders(server)
     add(DECODERS)
     if name == "seed" then add(VARIANTS) end
     groups[#groups + 1] = {
-      key = "decode_" .. name, anchor = "cjson_" .. name, rows = rows, unit = "document",
+      anchor = "cjson_" .. name, rows = rows, unit = "document",
       timeless = true,
       title = ("Decoding %s (%d bytes)"):format(title, server.sizes[name]),
     }
