@@ -2,11 +2,11 @@
 -- where each document lies and what peers need; must not know how often and in what order they run.
 --
 -- A row: key, name; command, env; needs (what machine.version has to know), missing (another reason
--- why it cannot run); count (of a full run's round), warm (done before those), per (tasks in one of
--- them), work (what one has to bring: bytes, buttons or tasks), measure (see rounds.run); own (it is
--- mjtask), floor (it does less than a client has to), variant (of another row, to show what a choice
--- is worth), beside (of a peer: the own row that it is compared with, else the group's first). A
--- group: title, rows, anchor (what its ratios are to), unit, timeless (only CPU says something).
+-- why it cannot run); count (of a full run's round), warm (done before those), per (tasks in one),
+-- work (what one has to bring: bytes, buttons or tasks), measure (see rounds.run); own (of mjtask),
+-- floor (it does less than a client has to), variant (of another row, to show what a choice is
+-- worth), beside (of a peer: the own row it is compared with, if not the group's first). A group:
+-- title, rows, anchor (what its ratios are to), unit, timeless (only CPU says something).
 
 local documents = require "bench.documents"
 local machine = require "bench.machine"
@@ -131,13 +131,13 @@ local function over_tls(server)
   local second = { URL = server.tls2 .. PATH, BASE = server.tls2 }
   add("plain_c_tls", "libcurl and lua-cjson, C", C .. "curl_easy", 6000, decoding)
   add("plain_c_h2", "libcurl and lua-cjson, C, HTTP/2", C .. "curl_easy", 6000,
-    { env = merged(second, decoding.env), needs = decoding.needs })
+    { env = merged(second, decoding.env), needs = decoding.needs, beside = "fetch_h2" })
   add("fetch_tls", "mjtask, fetch", LUA .. "bench/own/fetch.lua", 6000, { own = true })
   add("fetch_h2", "mjtask, fetch, HTTP/2", LUA .. "bench/own/fetch.lua", 6000,
     { own = true, env = second })
   add("lua_http_tls", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 3000, lua_http "kept")
   local h2 = lua_http("kept", 2)
-  h2.env = merged(second, h2.env)
+  h2.env, h2.beside = merged(second, h2.env), "fetch_h2"
   add("lua_http_h2", "lua-http, kept, HTTP/2", LUA .. "bench/peers/lua_http.lua", 1500, h2)
   add("luasec", "luasec, a connection each", LUA .. "bench/peers/luasec.lua", 400,
     { needs = { "luasec", "luasocket", "lua-cjson" }, warm = 5 })
@@ -160,7 +160,7 @@ local function at_a_time_over_tls(server)
   local second = { URL = server.tls2 .. PATH, BASE = server.tls2 }
   add("plain_c_tls_16", "libcurl multi and lua-cjson, C", C .. "curl_multi", 15000, decoding)
   add("plain_c_h2_16", "libcurl multi and lua-cjson, C, HTTP/2", C .. "curl_multi", 15000,
-    { env = merged(second, decoding.env), needs = decoding.needs })
+    { env = merged(second, decoding.env), needs = decoding.needs, beside = "fetch_h2_16" })
   add("fetch_tls_16", "mjtask, callbacks", LUA .. "bench/own/flight.lua", 15000, { own = true })
   add("fetch_h2_16", "mjtask, callbacks, HTTP/2", LUA .. "bench/own/flight.lua", 15000,
     { own = true, env = second })
@@ -179,10 +179,10 @@ local function unshare()
   end
 end
 
--- Runs a command where the system's own file of certificates has ours, too.
+-- A command run where the system's own file of certificates has ours, too; nil and why not.
 local function trusting(command)
   local enter = unshare()
-  if not enter then return nil end
+  if not enter then return nil, "mounting over the system's CA bundle is forbidden here" end
   local words = 'mount --bind "$BUNDLE" /etc/ssl/certs/ca-certificates.crt && exec ' .. command
   return ("%s sh -c '%s'"):format(enter, words)
 end
@@ -191,22 +191,19 @@ local function new_connections(server)
   local add, rows = fetches(server.each, { CAFILE = server.cafile }, { warm = 5 })
   local own = LUA .. "bench/own/fetch.lua"
   local bundled = { CAFILE = server.bundle }
+  local no_bundle = not server.bundle and "this system has no CA bundle in one file" or nil
   add("plain_c_new", "libcurl and lua-cjson, C, our CA only", C .. "curl_easy", 400, decoding)
   add("fetch_new", "mjtask, our CA only", own, 500, { own = true })
-  if server.bundle then
-    add("plain_c_bundle", "libcurl and lua-cjson, C, the system's CA bundle, as it comes",
-      C .. "curl_easy", 40, { env = merged(bundled, decoding.env), needs = decoding.needs })
-    add("fetch_bundle", "mjtask, the system's CA bundle as cafile", own, 500,
-      { own = true, env = bundled })
-    local command = trusting(own)
-    if command then
-      add("fetch_system", "mjtask, the system's CA bundle, no cafile", command, 500,
-        { own = true, env = { BUNDLE = server.bundle } })
-      rows[#rows].env.CAFILE = nil
-    end
-  end
-  return { title = "A new TLS connection for each fetch", anchor = "plain_c_new",
-    rows = rows }
+  add("plain_c_bundle", "libcurl and lua-cjson, C, the system's CA bundle, as it comes",
+    C .. "curl_easy", 40, { env = merged(bundled, decoding.env), needs = decoding.needs,
+      missing = no_bundle, beside = "fetch_bundle" })
+  add("fetch_bundle", "mjtask, the system's CA bundle as cafile", own, 500,
+    { own = true, env = bundled, missing = no_bundle })
+  local command, why = trusting(own)
+  add("fetch_system", "mjtask, the system's CA bundle, no cafile", command or own, 500,
+    { own = true, env = { BUNDLE = server.bundle }, missing = no_bundle or why })
+  rows[#rows].env.CAFILE = nil
+  return { title = "A new TLS connection for each fetch", anchor = "plain_c_new", rows = rows }
 end
 
 --- Groups of clients.
@@ -293,10 +290,14 @@ end
 
 -- ---- choices ------------------------------------------------------------------------------------
 
+--- What Lua adds to the core: the row of the whole, and that of the core alone.
+plan.lua_part = {
+  { "one fetch after another, one try each", "fetch", "core" },
+  { "16 fetches at a time, by callbacks", "fetch_16", "core_16" },
+}
+
 --- What a choice is worth: the row that has it, and the row that has it not.
 plan.choices = {
-  { "one try, straight from Lua to the core, not that core alone", "fetch", "core" },
-  { "callbacks, and an operation for each, not that core alone", "fetch_16", "core_16" },
   { "the own decoder, not lua-cjson", "core_seed", "cjson_seed" },
   { "strings scanned by SSE2, not eight bytes at a time", "core_seed", "portable_seed" },
   { "tables made as large as they get (on the floor)", "floor_seed", "floor_unsized_seed" },

@@ -30,6 +30,7 @@ end
 --- Why a row cannot run here; nil: it can.
 ---@return string?
 function rounds.missing(row)
+  if row.missing then return row.missing end
   for _, name in ipairs(row.needs or {}) do
     if not machine.version(name) then return name .. " is not installed" end
   end

@@ -28,7 +28,10 @@ local MODES = {
 }
 
 local BUSY = 0.7 -- load average of the last minute
-local COUNTED = { "receive", "plain_c", "core", "fetch", "plain_c_16", "core_16", "fetch_16" }
+local COUNTED = {
+  "receive", "plain_c", "core", "fetch", "plain_c_16", "core_16", "fetch_16",
+  "floor_seed", "core_seed",
+}
 local RESULTS, PLOT, DATA = "bench/RESULTS.md", "bench/growth.svg", "build/bench/growth.dat"
 
 local function tell(line)
@@ -45,12 +48,21 @@ local function warning(load)
   return "\n**The machine was busy when this began: the times below say little.**\n"
 end
 
+-- What is measured: the version, and the commit where this is a checkout of its own.
+local function version()
+  local commit = machine.output(
+    "git ls-files --error-unmatch bench/run.lua >/dev/null && git describe --always --dirty")
+  return ("mjtask %s, %s"):format(require "mjtask"._VERSION,
+    commit and "commit " .. commit:match "%S+" or "unknown commit")
+end
+
 local function heading(name, mode, started, before)
   return table.concat({
     "# Results\n",
     ("A %s run of %s: %d rounds, %d s in all."):format(name,
       os.date("!%Y-%m-%d %H:%M UTC", started), mode.rounds, os.time() - started),
     "How each figure comes about is in the [README](README.md).\n",
+    "- " .. version(),
     "- " .. machine.name(),
     "- " .. table.concat(machine.versions(), ", "),
     ("- load average before and after: %s; %s"):format(before, load_average()),
@@ -70,11 +82,17 @@ local function plot(growth)
   return "![CPU of a look and memory of a task, by the number of tasks](growth.svg)\n"
 end
 
+-- All groups, in the results' order: clients, the watch, decoders.
+local function groups_of(s, facts)
+  local groups, decoders = plan.clients(s), plan.decoders(s)
+  groups[#groups + 1] = watched.group(s, facts)
+  return table.move(decoders, 1, #decoders, #groups + 1, groups)
+end
+
 -- The groups that the rounds run, and their results with all the others.
 local function measure(s, mode)
-  local groups, facts = plan.clients(s), {}
-  table.insert(groups, 3, watched.group(s, facts))
-  table.move(plan.decoders(s), 1, 5, #groups + 1, groups)
+  local facts = {}
+  local groups = groups_of(s, facts)
   return groups, {
     facts = facts,
     costs = rounds.run(groups, mode.rounds, mode.scale, tell),
@@ -112,7 +130,7 @@ local function run(name, mode)
   all.overshoot = overshoot.run(mode.tries)
   local is_full = name == "full"
   return report.write(heading(name, mode, started, before), groups, all, {
-    choices = plan.choices,
+    lua_part = plan.lua_part, choices = plan.choices,
     plot = is_full and plot(all.growth) or nil,
     delays = delays.describe(mode.pace), overshoot = overshoot.describe(mode.tries),
   }), failed_of(all.costs)
