@@ -345,8 +345,9 @@ tsan: ## race 16 threads, a state each, under the thread sanitizer (CC, LUA_SRC=
 	  $(TSAN_LUA) $(CURL_LIBS) $(SYSTEM) -lm
 	@$(LUA) spec/tsan.lua build/tsan/host
 
-# The measurements' own modules, beside the library's.
-measured = $(path) LUA_CPATH='$(CURDIR)/$(BUILD)/lib/?.so;$(CURDIR)/$(BUILD)/bench/?.so$(call own,LUA_CPATH);;' \
+# The measurements' own modules, beside the library's; what they start is of the same build.
+measured = BUILD='$(BUILD)' LUA='$(LUA)' $(path) \
+           LUA_CPATH='$(CURDIR)/$(BUILD)/lib/?.so;$(CURDIR)/$(BUILD)/bench/?.so$(call own,LUA_CPATH);;' \
            $(LUA)
 
 portable:
