@@ -4,8 +4,8 @@
 -- A row: key, name; command, env; needs (what machine.version has to know); count (of a full run's
 -- round), warm (done before those), per (tasks in one of them), work (what one has to bring: bytes,
 -- buttons or tasks), own (it is mjtask), floor (it does less than a client has to), variant (of
--- another row, to show what a choice is worth). A group: key, title, rows, anchor (what its ratios
--- are to), unit, timeless (only CPU says something).
+-- another row, to show what a choice is worth), server (that counts its connections). A group: key,
+-- title, rows, anchor (what its ratios are to), unit, timeless (only CPU says something).
 
 local documents = require "bench.documents"
 local machine = require "bench.machine"
@@ -15,8 +15,8 @@ local plan = {}
 local BUTTONS = 9 -- of the seed
 local WARM = 50
 local PATH = "/mj/task/" .. documents.ID .. "/fetch"
-local C = machine.root .. "/build/bench/"
-local LUA = "lua5.4 "
+local C = machine.program "" -- a quoted folder, to which a name can be added
+local LUA = machine.lua_command
 local PYTHON = machine.python .. " bench/peers/"
 
 local function merged(...)
@@ -209,13 +209,23 @@ local function new_connections(server)
     rows = rows }
 end
 
+-- libcurl is to wait for a connection that will take more requests, and not to open one for each.
+local function at_once_over_h2(server)
+  local add, rows = fetches(server.tls2_wide, { CAFILE = server.cafile, INFLIGHT = 200 },
+    { warm = 400, server = server })
+  add("plain_c_h2_200", "libcurl multi and lua-cjson, C", C .. "curl_multi", 15000, decoding)
+  add("fetch_h2_200", "mjtask, callbacks", LUA .. "bench/own/flight.lua", 15000, { own = true })
+  return { key = "h2_200", title = "200 fetches at a time over HTTP/2", anchor = "plain_c_h2_200",
+    rows = rows }
+end
+
 --- Groups of clients.
 ---@param server table
 ---@return table[]
 function plan.clients(server)
   return {
     one_after_another(server), at_a_time(server), lists(server), over_tls(server),
-    at_a_time_over_tls(server), new_connections(server),
+    at_a_time_over_tls(server), new_connections(server), at_once_over_h2(server),
   }
 end
 

@@ -67,6 +67,14 @@ local function count(what)
   end
 end
 
+-- The most that one run of this row has made.
+local function connections(key)
+  return function(all)
+    local row = all.costs[key]
+    return row and row.connections, missing_of(all.costs, key)
+  end
+end
+
 local function calls_named(name)
   return function(all)
     local row = all.counted.fetch
@@ -78,17 +86,18 @@ end
 local function memory(tasks)
   return function(all)
     for _, row in ipairs(all.growth) do
-      if row.tasks == tasks then return row.rss end
+      if row.tasks == tasks then return row.rss, row.missing end
     end
-    return nil, NOT_HERE
+    return nil, all.growth.missing or NOT_HERE
   end
 end
 
 local function in_the_pause(what)
   return function(all)
     local quiet = all.quiet
+    if quiet.missing then return nil, quiet.missing end
     if quiet.looks > 0 then return nil, "looks fell into the pause: the machine is too busy" end
-    if not quiet[what] then return nil, "strace is not installed" end
+    if not quiet[what] then return nil, "strace does not run here" end
     return quiet[what]
   end
 end
@@ -130,6 +139,7 @@ local LIST = {
     end },
   { "1,000 tasks waiting, between looks: wake-ups", 0, "%.0f", in_the_pause "wakeups" },
   { "1,000 tasks waiting, between looks: system calls", 0, "%.0f", in_the_pause "calls" },
+  { "200 at a time over HTTP/2: connections", 1, "%.0f", connections "fetch_h2_200" },
 }
 
 local function verdict_on(value, limit)
