@@ -3,10 +3,11 @@
 --
 -- A row: key, name; command, env; needs (what machine.version has to know), missing (another reason
 -- why it cannot run); count (of a full run's round), warm (done before those), per (tasks in one),
--- work (what one has to bring: bytes, buttons or tasks), measure (see rounds.run); own (of mjtask),
--- floor (it does less than a client has to), variant (of another row, to show what a choice is
--- worth), beside (of a peer: the own row it is compared with, if not the group's first). A group:
--- title, rows, anchor (what its ratios are to), unit, timeless (only CPU says something).
+-- work (what one has to bring: bytes, buttons or tasks), measure (see rounds.run), server (that
+-- counts its connections); own (of mjtask), floor (it does less than a client has to), variant (of
+-- another row, to show what a choice is worth), beside (of a peer: the own row it is compared with,
+-- if not the group's first). A group: title, rows, anchor (what its ratios are to), unit, timeless
+-- (only CPU says something).
 
 local documents = require "bench.documents"
 local machine = require "bench.machine"
@@ -18,8 +19,8 @@ local BUTTONS = 9 -- of the seed
 local WARM = 50
 local V8 = 6000 -- fetches after which Node has compiled nearly all that it will
 local PATH = "/mj/task/" .. documents.ID .. "/fetch"
-local C = machine.root .. "/build/bench/"
-local LUA = "lua5.4 "
+local C = machine.program "" -- a quoted folder, to which a name can be added
+local LUA = machine.lua_command
 local PYTHON = machine.python .. " bench/peers/"
 local NODE = "node bench/peers/"
 
@@ -206,13 +207,22 @@ local function new_connections(server)
   return { title = "A new TLS connection for each fetch", anchor = "plain_c_new", rows = rows }
 end
 
+-- libcurl is to wait for a connection that will take more requests, and not to open one for each.
+local function at_once_over_h2(server)
+  local add, rows = fetches(server.tls2_wide, { CAFILE = server.cafile, INFLIGHT = 200 },
+    { warm = 400, server = server })
+  add("plain_c_h2_200", "libcurl multi and lua-cjson, C", C .. "curl_multi", 15000, decoding)
+  add("fetch_h2_200", "mjtask, callbacks", LUA .. "bench/own/flight.lua", 15000, { own = true })
+  return { title = "200 fetches at a time over HTTP/2", anchor = "plain_c_h2_200", rows = rows }
+end
+
 --- Groups of clients.
 ---@param server table
 ---@return table[]
 function plan.clients(server)
   return {
     one_after_another(server), at_a_time(server), lists(server), over_tls(server),
-    at_a_time_over_tls(server), new_connections(server),
+    at_a_time_over_tls(server), new_connections(server), at_once_over_h2(server),
   }
 end
 

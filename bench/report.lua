@@ -131,6 +131,7 @@ local function better_in(group, costs, what, word, lines)
 end
 
 local function sooner(all, lines)
+  if all.delays.missing then return end
   local own = all.delays[1]
   for _, row in ipairs(all.delays) do
     if not row.name:find "^mjtask" and row.median < own.median then
@@ -192,7 +193,7 @@ local function growth_table(all)
     local function bytes(what)
       return row.tasks < PAGED and "–" or ("%.0f"):format(row[what])
     end
-    rows[n] = {
+    rows[n] = row.missing and { thousands(row.tasks), "not run: " .. row.missing } or {
       thousands(row.tasks), ("%.3g s"):format(row.interval), micro(row.cpu), thousands(row.looks),
       ("%d"):format(row.connections), ("%.0f"):format(row.heap), bytes "rss", bytes "peak",
     }
@@ -229,6 +230,11 @@ local function quiet_line(all)
     quiet.calls or "(no strace)", quiet.looks)
 end
 
+-- What `write` makes of a part of the results; or why that part is not there.
+local function unless_missing(part, write, ...)
+  return part.missing and ("Not run: %s.\n"):format(part.missing) or write(...)
+end
+
 --- The whole, as a text. `heading`: lines of what ran where and when.
 ---@param heading string
 ---@param groups table[]
@@ -249,11 +255,11 @@ function report.write(heading, groups, all, notes)
   add("What choices are worth", pair_table({ "choice", "with", "without", "ratio" },
     notes.choices, all.costs))
   for _, group in ipairs(groups) do add(group.title, cost_table(groups, group, all.costs)) end
-  add("Instructions and system calls", counted_table(groups, all))
-  add("From one task to very many", growth_table(all), notes.plot)
-  add("1,000 waiting tasks", quiet_line(all))
-  add("Time to the answer", notes.delays .. "\n", delay_table(all))
-  add("Time limits", notes.overshoot .. "\n", overshoot_table(all))
+  add("Instructions and system calls", unless_missing(all.counted, counted_table, groups, all))
+  add("From one task to very many", unless_missing(all.growth, growth_table, all), notes.plot)
+  add("1,000 waiting tasks", unless_missing(all.quiet, quiet_line, all))
+  add("Time to the answer", notes.delays .. "\n", unless_missing(all.delays, delay_table, all))
+  add("Time limits", notes.overshoot .. "\n", unless_missing(all.overshoot, overshoot_table, all))
   return table.concat(parts, "\n")
 end
 

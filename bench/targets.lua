@@ -77,6 +77,14 @@ local function counted_least(all)
   return curl and decoder and curl + decoder
 end
 
+-- The most that one run of this row has made.
+local function connections(key)
+  return function(all)
+    local row = all.costs[key]
+    return row and row.connections, missing_of(all.costs, key)
+  end
+end
+
 local function calls_named(name)
   return function(all)
     local row = all.counted.fetch
@@ -103,8 +111,9 @@ end
 local function in_the_pause(what)
   return function(all)
     local quiet = all.quiet
+    if quiet.missing then return nil, quiet.missing end
     if quiet.looks > 0 then return nil, "looks fell into the pause: the machine is too busy" end
-    if not quiet[what] then return nil, "strace is not installed" end
+    if not quiet[what] then return nil, "strace does not run here" end
     return quiet[what]
   end
 end
@@ -172,6 +181,7 @@ local LIST = {
     end },
   { "1,000 tasks waiting, between looks: wake-ups", 0, "%.0f", in_the_pause "wakeups" },
   { "1,000 tasks waiting, between looks: system calls", 0, "%.0f", in_the_pause "calls" },
+  { "200 at a time over HTTP/2: connections", 1, "%.0f", connections "fetch_h2_200" },
 }
 
 local UNKNOWN = "nobody knows yet: measure again on a quiet machine, then look for what has changed"
