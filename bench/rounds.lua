@@ -60,8 +60,10 @@ local function measure(row, scale)
   local long, why = run(row, row.warm + count)
   if not long then return nil, why end
   local per = count * (row.per or 1)
-  return { wall = (long.wall - short.wall) / per, cpu = (long.cpu - short.cpu) / per,
-    connections = long.connections }
+  return {
+    wall = (long.wall - short.wall) / per, cpu = (long.cpu - short.cpu) / per,
+    connections = row.server and math.max(short.connections, long.connections) or nil,
+  }
 end
 
 -- Runs a row once more and notes what it cost. One that fails is out, but not the others; an error
