@@ -168,7 +168,7 @@ bench-deps: ## install what bench compares with (apt-get; what is missing is lef
 	  dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q ' ok installed$$' || missing="$$missing $$p"; done; \
 	if command -v node >/dev/null; then missing=$$(echo $$missing | sed 's/\bnodejs\b//'); fi; \
 	if [ -z "$${missing# }" ]; then echo 'bench-deps: nothing to do'; \
-	  elif command -v apt-get >/dev/null; then $(call apt,$$missing); \
+	  elif command -v apt-get >/dev/null; then $(call apt,$${missing# }); \
 	  else echo "bench-deps: no apt-get here; Debian's names are$$missing" >&2; exit 1; fi
 
 have: headers
@@ -176,7 +176,7 @@ have: headers
 
 define apt
   sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
-  command -v $${sudo:-env} >/dev/null || { echo 'please run as root: apt-get install $(1)' >&2; exit 1; }; \
+  command -v $${sudo:-env} >/dev/null || { echo "please run as root: apt-get install $(1)" >&2; exit 1; }; \
   $$sudo apt-get update -q && \
   $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(1)
 endef
@@ -345,8 +345,9 @@ tsan: ## race 16 threads, a state each, under the thread sanitizer (CC, LUA_SRC=
 	  $(TSAN_LUA) $(CURL_LIBS) $(SYSTEM) -lm
 	@$(LUA) spec/tsan.lua build/tsan/host
 
-# The measurements' own modules, beside the library's.
-measured = $(path) LUA_CPATH='$(CURDIR)/$(BUILD)/lib/?.so;$(CURDIR)/$(BUILD)/bench/?.so$(call own,LUA_CPATH);;' \
+# The measurements' own modules, beside the library's; what they start is of the same build.
+measured = BUILD='$(BUILD)' LUA='$(LUA)' $(path) \
+           LUA_CPATH='$(CURDIR)/$(BUILD)/lib/?.so;$(CURDIR)/$(BUILD)/bench/?.so$(call own,LUA_CPATH);;' \
            $(LUA)
 
 portable:

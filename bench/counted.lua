@@ -10,7 +10,7 @@ local SHORT, LONG = 50, 450 -- fetches of two runs, whose difference counts
 local function run(row, wrap, count)
   local env = { COUNT = count }
   for name, value in pairs(row.env) do env[name] = value end
-  local output = machine.output("timeout -k 1 120 sh -c " ..
+  local output = machine.output("timeout --foreground -k 1 120 sh -c " ..
     require "support.shell".quoted(machine.command(wrap .. " " .. row.command, env)))
   if not output or not output:find("done " .. count .. " ", 1, true) then
     error(("%s: %s"):format(row.key, output or "failed"), 0)

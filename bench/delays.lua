@@ -3,6 +3,7 @@
 
 local proxy = require "support.proxy"
 local lives = require "support.lives"
+local machine = require "bench.machine"
 local observe = require "bench.observe"
 local rounds = require "bench.rounds"
 
@@ -55,10 +56,10 @@ end
 ---  requests: number }[]
 function delays.run(scale)
   local p <close> = proxy.start()
-  local processes, results = {}, {}
+  local processes <close>, results = observe.list(), {}
   for n, method in ipairs(METHODS) do
     local tasks = tasks_of(p, n, scale)
-    processes[n] = observe.start("lua5.4 bench/own/delay.lua", {
+    processes[n] = observe.start(machine.lua_command .. "bench/own/delay.lua", {
       BASE = p.url, TASKS = tasks, METHOD = method[2], INTERVAL = method[3] * scale,
       STATES = #lives[LIFE], HOOK = HOOK,
     })
@@ -66,7 +67,6 @@ function delays.run(scale)
   for n, method in ipairs(METHODS) do
     results[n] = read(method[1], processes[n])
     results[n].interval = method[3] * scale
-    processes[n]:stop()
   end
   return results
 end

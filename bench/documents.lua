@@ -9,7 +9,6 @@ local CHINESE = "一只身披破旧黑铁铠甲的幽灵战士伫立在夜色笼
   .. "没有实体的身躯如同薄雾手中紧握残破的铁剑面容宛若中年男子背景是残月之下的远山"
 
 documents.ID = ID
-documents.PAWMAAS = "1724963337114767"
 
 local function fixture(name)
   local file <close> = assert(io.open("spec/fixtures/" .. name .. ".json", "rb"))

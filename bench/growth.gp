@@ -14,7 +14,7 @@ set ytics nomirror
 set y2tics
 set grid x y
 set key outside top center horizontal
-# Memory comes in pages: of few tasks it says nothing.
+# Memory comes in pages, and the free ones are used first: of fewer than that it says nothing.
 plot data using 1:2 axes x1y1 with linespoints lw 2 pt 7 title "CPU of a look", \
-     data using 1:($1 < 1000 ? NaN : $3) axes x1y2 with linespoints lw 2 pt 5 title "memory of a task", \
+     data using 1:($1 < 10000 ? NaN : $3) axes x1y2 with linespoints lw 2 pt 5 title "memory of a task", \
      data using 1:($1 < 1000 ? NaN : $4) axes x1y2 with linespoints lw 2 pt 4 title "of that Lua's heap"

@@ -7,13 +7,15 @@ local machine = {}
 
 local LIMIT = 300 -- seconds after which a command that should have ended is ended
 
---- A command's output, both streams; nil if it failed.
+--- A command's output, both streams; nil if it failed, and what it said.
 ---@param command string
 ---@return string? output
+---@return string? reason
 function machine.output(command)
   local pipe = assert(io.popen(command .. " 2>&1 </dev/null"))
   local text = pipe:read "a"
-  return pipe:close() and text or nil
+  if pipe:close() then return text end
+  return nil, text
 end
 
 local function first_line(command)
@@ -65,9 +67,18 @@ end
 
 -- ---- commands -----------------------------------------------------------------------------------
 
--- Where an absolute path is meant: clients run in the checkout, but who knows.
-local root = first_line "pwd"
-machine.root = root
+--- The checkout, as an absolute path: clients run in it, but who knows.
+machine.root = first_line "pwd"
+--- The folder of the build, below the checkout, and the word that starts Lua: the Makefile's.
+machine.build = os.getenv "BUILD" or "build"
+machine.lua_command = (os.getenv "LUA" or "lua5.4") .. " "
+
+--- Words that start one of our programs in C.
+---@param name string
+---@return string
+function machine.program(name)
+  return shell.quoted(("%s/%s/bench/%s"):format(machine.root, machine.build, name))
+end
 
 --- A command in an environment that holds only what it needs, so that no proxy, no certificates and
 --- no settings of this machine's user take part.
@@ -85,19 +96,18 @@ function machine.command(command, env)
 end
 
 --- Runs a command on the clients' core. Returns its output, and seconds: wall, cpu (user and system
---- time, of all that it started and waited for). Raises if it fails.
+--- time, of all that it started and waited for). Nil and why if it fails.
 ---@param command string
 ---@param env table<string, any>
----@return string output
----@return { wall: number, cpu: number } cost
+---@return string? output
+---@return { wall: number, cpu: number }|string cost
 function machine.measure(command, env)
-  local line = ("timeout -k 1 %d %s%s/build/bench/measure %s"):format(LIMIT, machine.pin(), root,
-    command)
+  local line = ("%s%s %d %s"):format(machine.pin(), machine.program "measure", LIMIT, command)
   local pipe = assert(io.popen("exec 2>&1 </dev/null; " .. machine.command(line, env)))
   local output = pipe:read "a"
   local ok = pipe:close()
   local wall, user, system = output:match "measured ([%d.]+) ([%d.]+) ([%d.]+)\n$"
-  if not ok or not wall then error(("%s\nfailed: %s"):format(command, output), 0) end
+  if not ok or not wall then return nil, ("%s\nfailed: %s"):format(command, output) end
   return output, { wall = tonumber(wall), cpu = tonumber(user) + tonumber(system) }
 end
 
@@ -106,17 +116,18 @@ end
 --- Debian's Python, whose modules are Debian's; else whatever is called so.
 machine.python = machine.find "/usr/bin/python3" or "python3"
 
--- Each gives a version or nil.
+-- A command and the pattern of a version in its first line; or what a Python or a Lua has to have.
 local probes = {
-  curl = function() return first_line "curl --version":match "^curl (%S+)" end,
-  libcurl = function() return first_line "curl-config --version":match "%d%S*" end,
-  lua = function() return first_line "lua5.4 -v":match "Lua (%S+)" end,
-  nginx = function() return machine.output "PATH=$PATH:/usr/sbin nginx -v":match "nginx/(%S+)" end,
-  node = function() return first_line "node --version" end,
-  valgrind = function() return first_line "valgrind --version":match "%d%S*" end,
-  strace = function() return first_line "strace --version":match "version (%S+)" end,
-  gnuplot = function() return first_line "gnuplot --version":match "gnuplot (.*)" end,
-  openssl = function() return first_line "openssl version":match "OpenSSL (%S+)" end,
+  curl = "curl --version | ^curl (%S+)",
+  libcurl = "curl-config --version | %d%S*",
+  lua = machine.lua_command .. "-v | Lua (%S+)",
+  nginx = "PATH=$PATH:/usr/sbin nginx -v | nginx/(%S+)",
+  node = "node --version | %S+",
+  valgrind = "valgrind --version | %d%S*",
+  -- where it is, it may still be forbidden
+  strace = "strace -o /dev/null true && strace --version | version (%S+)",
+  gnuplot = "gnuplot --version | gnuplot (.*)",
+  openssl = "openssl version | OpenSSL (%S+)",
   requests = "python requests", httpx = "python httpx", aiohttp = "python aiohttp",
   luasocket = [[lua print(require "socket"._VERSION:match "%d%S*")]],
   luasec = [[lua print(require "ssl"._VERSION)]],
@@ -129,13 +140,14 @@ local probes = {
 }
 
 local function probe(how)
-  if type(how) == "function" then return how() end
+  local command, pattern = how:match "^(.*) | (.*)$"
+  if command then return (first_line(command) or ""):match(pattern) end
   local language, code = how:match "^(%l+) (.*)$"
   if language == "python" then
     return first_line(("%s -c 'import %s; print(%s.__version__)' 2>/dev/null"):format(
       machine.python, code, code))
   end
-  return first_line("lua5.4 -e " .. shell.quoted(code) .. " 2>/dev/null")
+  return first_line(machine.lua_command .. "-e " .. shell.quoted(code) .. " 2>/dev/null")
 end
 
 local known = {}
@@ -145,8 +157,7 @@ local known = {}
 ---@return string?
 function machine.version(name)
   if known[name] == nil then
-    local ok, version = pcall(probe, probes[name])
-    known[name] = ok and version or false
+    known[name] = probe(probes[name]) or false
   end
   return known[name] or nil
 end

@@ -35,34 +35,60 @@ function methods:usage()
   local folder = "/proc/" .. self.pid
   return {
     cpu = sum(folder, "schedstat", "(%d+) %d+ %d+") / 1e9,
-    wakeups = sum(folder, "status", "voluntary_ctxt_switches:%s*(%d+)"),
+    wakeups = sum(folder, "status", "\nvoluntary_ctxt_switches:%s*(%d+)"), -- not nonvoluntary
     time = socket.gettime(),
   }
 end
 
---- Waits until `what()` is true. An error if it takes longer than `seconds`, or the process ends.
+-- One that has ended is a zombie until we close its pipe.
+local function has_ended(self)
+  local state = machine.read(("/proc/%d/stat"):format(self.pid)):match ".*%) (%a)"
+  return not state or state == "Z"
+end
+
+-- Of a command that runs another (strace does) that one, and it ends by itself.
+local function kill(self)
+  local children = machine.read(("/proc/%d/task/%d/children"):format(self.pid, self.pid))
+  os.execute(("kill -TERM %s 2>/dev/null"):format(children:match "%d+" or self.pid))
+end
+
+--- Waits until `what()` is true. Nil, and why with the process's own words, if that takes longer
+--- than `seconds` or the process ends; then it is of no more use.
 ---@param what fun(): any
 ---@param seconds number
+---@return true?
+---@return string? reason
 function methods:wait(what, seconds)
   local deadline = socket.gettime() + seconds
   while not what() do
-    if machine.read(("/proc/%d/stat"):format(self.pid)) == "" then
-      error("a watched process has ended: " .. self.pipe:read "a", 0)
+    if has_ended(self) then return nil, "the process has ended: " .. self.pipe:read "a" end
+    if socket.gettime() > deadline then
+      kill(self)
+      return nil, ("the process was too slow, %g s: %s"):format(seconds, self.pipe:read "a")
     end
-    if socket.gettime() > deadline then error("a watched process is too slow", 0) end
     socket.sleep(STEP)
   end
+  return true
 end
 
---- Ends it; of a command that runs another (strace does) that one, and it ends by itself.
+--- Ends it, if it has not ended, and waits for that.
 function methods:stop()
   if not self.pipe then return end
-  local children = machine.read(("/proc/%d/task/%d/children"):format(self.pid, self.pid))
-  os.execute(("kill -TERM %s 2>/dev/null"):format(children:match "%d+" or self.pid))
+  kill(self)
   self.pipe:close()
   self.pipe = nil
 end
 
 mt.__close = methods.stop
+
+--- A list for processes that run at a time: to be kept in a `<close>` variable, which ends them.
+---@return table
+function observe.list()
+  return setmetatable({}, {
+    __close = function(list)
+      for _, process in ipairs(list) do process:stop() end
+    end,
+  })
+end
 
 return observe

@@ -9,7 +9,7 @@ local overshoot = {}
 
 local LIMIT = 0.3 -- seconds
 
--- Name, fault (none: the name of the server is never resolved), call.
+-- Name, fault (none: the task never ends), call.
 local CASES = {
   { "no byte of an answer, timeout", "stall", "timeout" },
   { "no byte of an answer, request_timeout", "stall", "request_timeout" },
@@ -25,14 +25,16 @@ local function result_of(name, output)
   for over in output:gmatch "over (%-?[%d.]+)" do list[#list + 1] = tonumber(over) end
   if #list == 0 then error(name .. ": " .. output, 0) end
   local least, most = rounds.range(list)
-  return { name = name, median = rounds.median(list), least = least, most = most, count = #list }
+  return { name = name, median = rounds.median(list), least = least, most = most }
 end
 
 local SCRIPT = "bench/own/overshoot.lua"
 
-local function run(env)
-  local pipe = assert(io.popen("exec 2>&1 </dev/null; " .. machine.command(
-    machine.pin() .. "lua5.4 " .. (env.WRAP or "") .. SCRIPT, env)))
+-- `wrap`: a script that runs ours.
+local function run(env, wrap)
+  local words = { machine.pin() .. machine.lua_command, wrap or "", SCRIPT }
+  local pipe = assert(io.popen("exec 2>&1 </dev/null; "
+    .. machine.command(table.concat(words, " "), env)))
   local output = pipe:read "a"
   pipe:close()
   return output
@@ -40,10 +42,9 @@ end
 
 local function unresolved(times)
   local name = "a name that no server resolves, timeout"
-  local output = run {
-    WRAP = "spec/support/mute_resolver.lua ", BASE = "https://proxy.test", ID = "1",
-    CALL = "timeout", LIMIT = LIMIT, TIMES = times,
-  }
+  local output = run({
+    BASE = "https://proxy.test", ID = "1", CALL = "timeout", LIMIT = LIMIT, TIMES = times,
+  }, "spec/support/mute_resolver.lua")
   local why = output:match "not run: ([^\n]*)"
   return why and { name = name, missing = why } or result_of(name, output)
 end

@@ -1,23 +1,28 @@
 -- What is measured, as data: groups of rows, each a command that does COUNT of something. Knows
 -- where each document lies and what peers need; must not know how often and in what order they run.
 --
--- A row: key, name; command, env; needs (what machine.version has to know); count (of a full run's
--- round), warm (done before those), per (tasks in one of them), work (what one has to bring: bytes,
--- buttons or tasks), own (it is mjtask), floor (it does less than a client has to), variant (of
--- another row, to show what a choice is worth). A group: key, title, rows, anchor (what its ratios
--- are to), unit, timeless (only CPU says something).
+-- A row: key, name; command, env; needs (what machine.version has to know), missing (another reason
+-- why it cannot run); count (of a full run's round), warm (done before those), per (tasks in one),
+-- work (what one has to bring: bytes, buttons or tasks), measure (see rounds.run), server (that
+-- counts its connections); own (of mjtask), floor (it does less than a client has to), variant (of
+-- another row, to show what a choice is worth), beside (of a peer: the own row it is compared with,
+-- if not the group's first). A group: title, rows, anchor (what its ratios are to), unit, timeless
+-- (only CPU says something).
 
 local documents = require "bench.documents"
 local machine = require "bench.machine"
+local warmed = require "bench.warmed"
 
 local plan = {}
 
 local BUTTONS = 9 -- of the seed
 local WARM = 50
+local V8 = 6000 -- fetches after which Node has compiled nearly all that it will
 local PATH = "/mj/task/" .. documents.ID .. "/fetch"
-local C = machine.root .. "/build/bench/"
-local LUA = "lua5.4 "
+local C = machine.program "" -- a quoted folder, to which a name can be added
+local LUA = machine.lua_command
 local PYTHON = machine.python .. " bench/peers/"
+local NODE = "node bench/peers/"
 
 local function merged(...)
   local out = {}
@@ -46,9 +51,11 @@ end
 
 local decoding = { env = { DECODE = 1 }, needs = { "lua-cjson" } }
 
-local function kept(mode, version)
-  return { env = { MODE = mode, VERSION = version },
-    needs = mode == "request" and { "lua-http" } or { "lua-http", "lua-cjson" } }
+local of_node = { needs = { "node" }, warm = V8, measure = warmed.measure }
+
+-- Mode: "request" or "kept"; version: of HTTP over TLS.
+local function lua_http(mode, version)
+  return { env = { MODE = mode, VERSION = version }, needs = { "lua-http", "lua-cjson" } }
 end
 
 -- ---- groups -------------------------------------------------------------------------------------
@@ -70,19 +77,17 @@ local function one_after_another(server)
   add("luasocket_kept", "luasocket, kept by a trick", LUA .. "bench/peers/luasocket.lua", 6000,
     { needs = { "luasocket", "lua-cjson" }, env = { MODE = "kept" } })
   add("lua_http", "lua-http, request:go, a connection each", LUA .. "bench/peers/lua_http.lua",
-    2500, kept "request")
-  add("lua_http_kept", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 5000, kept "kept")
+    2500, lua_http "request")
+  add("lua_http_kept", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 5000, lua_http "kept")
   add("popen", "curl by io.popen", LUA .. "bench/peers/popen.lua", 60,
     { needs = { "curl", "lua-cjson" }, warm = 2 })
   add("requests", "Python requests, a Session", PYTHON .. "requests_session.py", 1500,
     { needs = { "requests" } })
   add("httpx", "Python httpx, a Client", PYTHON .. "httpx_client.py", 1500, { needs = { "httpx" } })
   add("aiohttp", "Python aiohttp", PYTHON .. "aiohttp_client.py", 2500, { needs = { "aiohttp" } })
-  add("node_fetch", "Node fetch", "node bench/peers/node_fetch.js", 3000,
-    { needs = { "node" }, warm = 300 })
-  add("node_http", "Node http, keepAlive agent", "node bench/peers/node_http.js", 5000,
-    { needs = { "node" }, warm = 300 })
-  return { key = "one", title = "One fetch after another", anchor = "plain_c", rows = rows }
+  add("node_fetch", "Node fetch", NODE .. "node_fetch.js", 3000, of_node)
+  add("node_http", "Node http, keepAlive agent", NODE .. "node_http.js", 5000, of_node)
+  return { title = "One fetch after another", anchor = "plain_c", rows = rows }
 end
 
 local function at_a_time(server)
@@ -94,16 +99,14 @@ local function at_a_time(server)
   add("fetch_16", "mjtask, callbacks", LUA .. "bench/own/flight.lua", 20000, { own = true })
   add("core_16", "mjtask's core alone", LUA .. "bench/own/core.lua", 20000,
     { own = true, floor = true })
-  add("lua_http_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 8000, kept "kept")
+  add("lua_http_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 8000, lua_http "kept")
   add("httpx_16", "Python httpx, an AsyncClient", PYTHON .. "httpx_client.py", 1500,
     { needs = { "httpx" } })
   add("aiohttp_16", "Python aiohttp", PYTHON .. "aiohttp_client.py", 4000,
     { needs = { "aiohttp" } })
-  add("node_fetch_16", "Node fetch", "node bench/peers/node_fetch.js", 4000,
-    { needs = { "node" }, warm = 500 })
-  add("node_http_16", "Node http, keepAlive agent", "node bench/peers/node_http.js", 10000,
-    { needs = { "node" }, warm = 500 })
-  return { key = "many", title = "16 fetches at a time", anchor = "plain_c_16", rows = rows }
+  add("node_fetch_16", "Node fetch", NODE .. "node_fetch.js", 4000, of_node)
+  add("node_http_16", "Node http, keepAlive agent", NODE .. "node_http.js", 10000, of_node)
+  return { title = "16 fetches at a time", anchor = "plain_c_16", rows = rows }
 end
 
 local function lists(server)
@@ -119,7 +122,7 @@ local function lists(server)
   add("plain_c_list", "libcurl and lua-cjson, C", C .. "curl_easy", 600,
     { env = merged(post, decoding.env), needs = decoding.needs })
   add("list", "mjtask, fetch_many", LUA .. "bench/own/list.lua", 1000, { own = true })
-  return { key = "list", title = "A list of 100 tasks, each task", anchor = "plain_c_list",
+  return { title = "A list of 100 tasks, each task", anchor = "plain_c_list",
     rows = rows, unit = "task" }
 end
 
@@ -129,13 +132,13 @@ local function over_tls(server)
   local second = { URL = server.tls2 .. PATH, BASE = server.tls2 }
   add("plain_c_tls", "libcurl and lua-cjson, C", C .. "curl_easy", 6000, decoding)
   add("plain_c_h2", "libcurl and lua-cjson, C, HTTP/2", C .. "curl_easy", 6000,
-    { env = merged(second, decoding.env), needs = decoding.needs })
+    { env = merged(second, decoding.env), needs = decoding.needs, beside = "fetch_h2" })
   add("fetch_tls", "mjtask, fetch", LUA .. "bench/own/fetch.lua", 6000, { own = true })
   add("fetch_h2", "mjtask, fetch, HTTP/2", LUA .. "bench/own/fetch.lua", 6000,
     { own = true, env = second })
-  add("lua_http_tls", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 3000, kept "kept")
-  local h2 = kept("kept", 2)
-  h2.env = merged(second, h2.env)
+  add("lua_http_tls", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 3000, lua_http "kept")
+  local h2 = lua_http("kept", 2)
+  h2.env, h2.beside = merged(second, h2.env), "fetch_h2"
   add("lua_http_h2", "lua-http, kept, HTTP/2", LUA .. "bench/peers/lua_http.lua", 1500, h2)
   add("luasec", "luasec, a connection each", LUA .. "bench/peers/luasec.lua", 400,
     { needs = { "luasec", "luasocket", "lua-cjson" }, warm = 5 })
@@ -147,11 +150,9 @@ local function over_tls(server)
     { needs = { "httpx" } })
   add("aiohttp_tls", "Python aiohttp", PYTHON .. "aiohttp_client.py", 2000,
     { needs = { "aiohttp" } })
-  add("node_fetch_tls", "Node fetch", "node bench/peers/node_fetch.js", 3000,
-    { needs = { "node" }, warm = 300 })
-  add("node_http_tls", "Node https, keepAlive agent", "node bench/peers/node_http.js", 4000,
-    { needs = { "node" }, warm = 300 })
-  return { key = "tls", title = "One fetch after another over TLS", anchor = "plain_c_tls",
+  add("node_fetch_tls", "Node fetch", NODE .. "node_fetch.js", 3000, of_node)
+  add("node_http_tls", "Node https, keepAlive agent", NODE .. "node_http.js", 4000, of_node)
+  return { title = "One fetch after another over TLS", anchor = "plain_c_tls",
     rows = rows }
 end
 
@@ -160,12 +161,12 @@ local function at_a_time_over_tls(server)
   local second = { URL = server.tls2 .. PATH, BASE = server.tls2 }
   add("plain_c_tls_16", "libcurl multi and lua-cjson, C", C .. "curl_multi", 15000, decoding)
   add("plain_c_h2_16", "libcurl multi and lua-cjson, C, HTTP/2", C .. "curl_multi", 15000,
-    { env = merged(second, decoding.env), needs = decoding.needs })
+    { env = merged(second, decoding.env), needs = decoding.needs, beside = "fetch_h2_16" })
   add("fetch_tls_16", "mjtask, callbacks", LUA .. "bench/own/flight.lua", 15000, { own = true })
   add("fetch_h2_16", "mjtask, callbacks, HTTP/2", LUA .. "bench/own/flight.lua", 15000,
     { own = true, env = second })
-  add("lua_http_tls_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 4000, kept "kept")
-  return { key = "tls16", title = "16 fetches at a time over TLS", anchor = "plain_c_tls_16",
+  add("lua_http_tls_16", "lua-http, kept", LUA .. "bench/peers/lua_http.lua", 4000, lua_http "kept")
+  return { title = "16 fetches at a time over TLS", anchor = "plain_c_tls_16",
     rows = rows }
 end
 
@@ -179,10 +180,10 @@ local function unshare()
   end
 end
 
--- Runs a command where the system's own file of certificates has ours, too.
+-- A command run where the system's own file of certificates has ours, too; nil and why not.
 local function trusting(command)
   local enter = unshare()
-  if not enter then return nil end
+  if not enter then return nil, "mounting over the system's CA bundle is forbidden here" end
   local words = 'mount --bind "$BUNDLE" /etc/ssl/certs/ca-certificates.crt && exec ' .. command
   return ("%s sh -c '%s'"):format(enter, words)
 end
@@ -191,22 +192,28 @@ local function new_connections(server)
   local add, rows = fetches(server.each, { CAFILE = server.cafile }, { warm = 5 })
   local own = LUA .. "bench/own/fetch.lua"
   local bundled = { CAFILE = server.bundle }
+  local no_bundle = not server.bundle and "this system has no CA bundle in one file" or nil
   add("plain_c_new", "libcurl and lua-cjson, C, our CA only", C .. "curl_easy", 400, decoding)
   add("fetch_new", "mjtask, our CA only", own, 500, { own = true })
-  if server.bundle then
-    add("plain_c_bundle", "libcurl and lua-cjson, C, the system's CA bundle, as it comes",
-      C .. "curl_easy", 40, { env = merged(bundled, decoding.env), needs = decoding.needs })
-    add("fetch_bundle", "mjtask, the system's CA bundle as cafile", own, 500,
-      { own = true, env = bundled })
-    local command = trusting(own)
-    if command then
-      add("fetch_system", "mjtask, the system's CA bundle, no cafile", command, 500,
-        { own = true, env = { BUNDLE = server.bundle } })
-      rows[#rows].env.CAFILE = nil
-    end
-  end
-  return { key = "new", title = "A new TLS connection for each fetch", anchor = "plain_c_new",
-    rows = rows }
+  add("plain_c_bundle", "libcurl and lua-cjson, C, the system's CA bundle, as it comes",
+    C .. "curl_easy", 40, { env = merged(bundled, decoding.env), needs = decoding.needs,
+      missing = no_bundle, beside = "fetch_bundle" })
+  add("fetch_bundle", "mjtask, the system's CA bundle as cafile", own, 500,
+    { own = true, env = bundled, missing = no_bundle })
+  local command, why = trusting(own)
+  add("fetch_system", "mjtask, the system's CA bundle, no cafile", command or own, 500,
+    { own = true, env = { BUNDLE = server.bundle }, missing = no_bundle or why })
+  rows[#rows].env.CAFILE = nil
+  return { title = "A new TLS connection for each fetch", anchor = "plain_c_new", rows = rows }
+end
+
+-- libcurl is to wait for a connection that will take more requests, and not to open one for each.
+local function at_once_over_h2(server)
+  local add, rows = fetches(server.tls2_wide, { CAFILE = server.cafile, INFLIGHT = 200 },
+    { warm = 400, server = server })
+  add("plain_c_h2_200", "libcurl multi and lua-cjson, C", C .. "curl_multi", 15000, decoding)
+  add("fetch_h2_200", "mjtask, callbacks", LUA .. "bench/own/flight.lua", 15000, { own = true })
+  return { title = "200 fetches at a time over HTTP/2", anchor = "plain_c_h2_200", rows = rows }
 end
 
 --- Groups of clients.
@@ -215,7 +222,7 @@ end
 function plan.clients(server)
   return {
     one_after_another(server), at_a_time(server), lists(server), over_tls(server),
-    at_a_time_over_tls(server), new_connections(server),
+    at_a_time_over_tls(server), new_connections(server), at_once_over_h2(server),
   }
 end
 
@@ -283,7 +290,7 @@ function plan.decoders(server)
     add(DECODERS)
     if name == "seed" then add(VARIANTS) end
     groups[#groups + 1] = {
-      key = "decode_" .. name, anchor = "cjson_" .. name, rows = rows, unit = "document",
+      anchor = "cjson_" .. name, rows = rows, unit = "document",
       timeless = true,
       title = ("Decoding %s (%d bytes)"):format(title, server.sizes[name]),
     }
@@ -293,10 +300,14 @@ end
 
 -- ---- choices ------------------------------------------------------------------------------------
 
+--- What Lua adds to the core: the row of the whole, and that of the core alone.
+plan.lua_part = {
+  { "one fetch after another, one try each", "fetch", "core" },
+  { "16 fetches at a time, by callbacks", "fetch_16", "core_16" },
+}
+
 --- What a choice is worth: the row that has it, and the row that has it not.
 plan.choices = {
-  { "one try, straight from Lua to the core, not that core alone", "fetch", "core" },
-  { "callbacks, and an operation for each, not that core alone", "fetch_16", "core_16" },
   { "the own decoder, not lua-cjson", "core_seed", "cjson_seed" },
   { "strings scanned by SSE2, not eight bytes at a time", "core_seed", "portable_seed" },
   { "tables made as large as they get (on the floor)", "floor_seed", "floor_unsized_seed" },

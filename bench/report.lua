@@ -7,7 +7,7 @@ local targets = require "bench.targets"
 local report = {}
 
 local MICRO = 1e6
-local PAGED = 1000 -- tasks
+local PAGED = 10000 -- tasks: of fewer, pages that were free before are most of what they take
 local RESOLUTION = 0.9 -- rows that are closer cannot be told apart on a machine as ours
 
 local function rule(columns)
@@ -26,7 +26,12 @@ end
 -- Microseconds, with as many digits as are worth it.
 local function micro(seconds)
   local value = seconds * MICRO
-  return (value < 100 and "%.1f" or "%.0f"):format(value)
+  return (value < 10 and "%.2f" or value < 100 and "%.1f" or "%.0f"):format(value)
+end
+
+local function span(list)
+  local least, most = rounds.range(list)
+  return micro(least) .. " … " .. micro(most)
 end
 
 local function thousands(number)
@@ -37,29 +42,48 @@ end
 
 -- ---- parts --------------------------------------------------------------------------------------
 
+-- Why targets are not reached; those with the same reason together.
+local function reasons_of(list)
+  local lines, by_reason = {}, {}
+  for _, target in ipairs(list) do
+    local whats = by_reason[target.why]
+    if whats then
+      whats[#whats + 1] = target.what
+    elseif target.why then
+      by_reason[target.why] = { target.what }
+      lines[#lines + 1] = target.why
+    end
+  end
+  for n, why in ipairs(lines) do
+    lines[n] = ("- %s: %s.\n"):format(table.concat(by_reason[why], "; "), why)
+  end
+  return #lines > 0 and "\nWhy targets are not reached:\n\n" .. table.concat(lines) or ""
+end
+
 local function target_table(all)
   local rows, reached = {}, 0
   local list = targets.judge(all)
   for n, target in ipairs(list) do
-    rows[n] = { target.what, "≤ " .. target.limit, target.value, target.verdict }
+    rows[n] = { target.what, "≤ " .. target.limit, target.value, target.verdict, target.least }
     if target.reached then reached = reached + 1 end
   end
-  return ("%d of %d reached. Ratios are of CPU time in one round, of all rounds the median.\n\n")
-    :format(reached, #list) .. grid({ "target", "limit", "measured", "verdict" }, rows)
+  return ("%d of %d reached. Ratios are of CPU time in one round, of all rounds the median. \"At "
+    .. "least\": if a fetch were only libcurl that decodes nothing, and our decoder.\n\n")
+    :format(reached, #list)
+    .. grid({ "target", "limit", "measured", "verdict", "at least" }, rows) .. reasons_of(list)
 end
 
 local function cost_row(group, row, costs)
   local cost = costs[row.key]
   local name = row.own and "**" .. row.name .. "**" or row.name
-  if cost.missing then return { name, "not run: " .. cost.missing, "", "", "", "" } end
+  if cost.missing then return { name, "not run: " .. cost.missing, "", "", "", "", "" } end
   local function against(what)
     local ratio = rounds.ratio(costs, row.key, group.anchor, what)
     return ratio and ("%.2f"):format(ratio) or "–"
   end
-  local least, most = rounds.range(cost.cpu)
   return {
-    name, micro(rounds.median(cost.cpu)), micro(least) .. " … " .. micro(most), against "cpu",
-    micro(rounds.median(cost.wall)), against "wall",
+    name, micro(rounds.median(cost.cpu)), span(cost.cpu), against "cpu",
+    micro(rounds.median(cost.wall)), span(cost.wall), against "wall",
   }
 end
 
@@ -72,7 +96,8 @@ local function name_of(groups, key)
 end
 
 local function cost_table(groups, group, costs)
-  local heads = { "", "CPU", "least … most", "CPU ratio", "wall", "wall ratio" }
+  local heads = { "", "CPU", "least … most", "CPU ratio", "wall", "least … most",
+    "wall ratio" }
   local columns = group.timeless and 4 or #heads
   local rows = {}
   for n, row in ipairs(group.rows) do
@@ -82,19 +107,22 @@ local function cost_table(groups, group, costs)
     name_of(groups, group.anchor)) .. grid(table.move(heads, 1, columns, 1, {}), rows)
 end
 
--- Peers that took less than our first row of the group.
-local function better_in(group, costs, what, word, lines)
-  local own
+local function own_of(group, key)
   for _, row in ipairs(group.rows) do
-    if row.own and not own then own = row end
+    if row.own and (not key or row.key == key) then return row end
   end
-  local ours = own and costs[own.key][what]
-  if not ours then return end
-  ours = rounds.median(ours)
+end
+
+-- Peers that took less than what they are beside: that row of ours, else the group's first.
+local function better_in(group, costs, what, word, lines)
+  local function middle(row)
+    local list = costs[row.key][what]
+    return list and rounds.median(list)
+  end
   for _, row in ipairs(group.rows) do
-    local is_peer = not (row.own or row.floor or row.variant)
-    local theirs = is_peer and costs[row.key][what] and rounds.median(costs[row.key][what])
-    if theirs and theirs < ours then
+    local own = not (row.own or row.floor or row.variant) and own_of(group, row.beside)
+    local theirs, ours = own and middle(row), own and middle(own)
+    if theirs and ours and theirs < ours then
       lines[#lines + 1] = ("- %s: **%s** took less %s than %s, %s against %s µs%s"):format(
         group.title, row.name, word, own.name, micro(theirs), micro(ours),
         theirs > RESOLUTION * ours and " (less than can be told apart)" or "")
@@ -103,6 +131,7 @@ local function better_in(group, costs, what, word, lines)
 end
 
 local function sooner(all, lines)
+  if all.delays.missing then return end
   local own = all.delays[1]
   for _, row in ipairs(all.delays) do
     if not row.name:find "^mjtask" and row.median < own.median then
@@ -124,19 +153,18 @@ local function better(groups, all)
   return table.concat(lines, "\n") .. "\n"
 end
 
--- CPU with a choice to CPU without it.
-local function choice_table(choices, costs)
+-- CPU of pairs of rows: what, the key of the one, that of the other.
+local function pair_table(heads, list, costs)
   local rows = {}
-  for n, choice in ipairs(choices) do
-    local what, with, without = table.unpack(choice)
-    local ratio = rounds.ratio(costs, with, without, "cpu")
+  for n, pair in ipairs(list) do
+    local what, one, other = table.unpack(pair)
+    local ratio = rounds.ratio(costs, one, other, "cpu")
     local function cpu(key)
       return costs[key] and costs[key].cpu and micro(rounds.median(costs[key].cpu)) or "not run"
     end
-    rows[n] = { what, cpu(with), cpu(without), ratio and ("%.2f"):format(ratio) or "–" }
+    rows[n] = { what, cpu(one), cpu(other), ratio and ("%.2f"):format(ratio) or "–" }
   end
-  return "Microseconds of CPU, of rows above and below.\n\n"
-    .. grid({ "choice", "with", "without", "ratio" }, rows)
+  return "Microseconds of CPU, of rows above and below.\n\n" .. grid(heads, rows)
 end
 
 local function counted_table(groups, all)
@@ -150,21 +178,22 @@ local function counted_table(groups, all)
           count.instructions and thousands(math.floor(count.instructions))
             or "not run: " .. count.missing,
           count.calls and ("%.2f"):format(count.calls) or "–",
-          count.names and counted.list(count.names) or "–",
+          count.names and next(count.names) and counted.list(count.names) or "–",
         }
       end
     end
   end
-  return grid({ "one fetch", "instructions, user space", "system calls", "which" }, rows)
+  return grid({ "one fetch, or document", "instructions, user space", "system calls", "which" },
+    rows)
 end
 
 local function growth_table(all)
   local rows = {}
   for n, row in ipairs(all.growth) do
-    local function bytes(what) -- memory comes in pages: of few tasks it says nothing
+    local function bytes(what)
       return row.tasks < PAGED and "–" or ("%.0f"):format(row[what])
     end
-    rows[n] = {
+    rows[n] = row.missing and { thousands(row.tasks), "not run: " .. row.missing } or {
       thousands(row.tasks), ("%.3g s"):format(row.interval), micro(row.cpu), thousands(row.looks),
       ("%d"):format(row.connections), ("%.0f"):format(row.heap), bytes "rss", bytes "peak",
     }
@@ -201,11 +230,17 @@ local function quiet_line(all)
     quiet.calls or "(no strace)", quiet.looks)
 end
 
+-- What `write` makes of a part of the results; or why that part is not there.
+local function unless_missing(part, write, ...)
+  return part.missing and ("Not run: %s.\n"):format(part.missing) or write(...)
+end
+
 --- The whole, as a text. `heading`: lines of what ran where and when.
 ---@param heading string
 ---@param groups table[]
 ---@param all bench.Results
----@param notes { choices: table[], delays: string, overshoot: string, plot?: string }
+---@param notes { lua_part: table[], choices: table[], delays: string, overshoot: string,
+---  plot?: string }
 ---@return string
 function report.write(heading, groups, all, notes)
   local parts = { heading }
@@ -215,13 +250,16 @@ function report.write(heading, groups, all, notes)
   end
   add("Targets", target_table(all))
   add("Where a peer was better", better(groups, all))
-  add("What choices are worth", choice_table(notes.choices, all.costs))
+  add("What Lua adds", pair_table({ "mjtask", "whole", "its core alone", "ratio" },
+    notes.lua_part, all.costs))
+  add("What choices are worth", pair_table({ "choice", "with", "without", "ratio" },
+    notes.choices, all.costs))
   for _, group in ipairs(groups) do add(group.title, cost_table(groups, group, all.costs)) end
-  add("Instructions and system calls", counted_table(groups, all))
-  add("From one task to very many", growth_table(all), notes.plot)
-  add("1,000 waiting tasks", quiet_line(all))
-  add("Time to the answer", notes.delays .. "\n", delay_table(all))
-  add("Time limits", notes.overshoot .. "\n", overshoot_table(all))
+  add("Instructions and system calls", unless_missing(all.counted, counted_table, groups, all))
+  add("From one task to very many", unless_missing(all.growth, growth_table, all), notes.plot)
+  add("1,000 waiting tasks", unless_missing(all.quiet, quiet_line, all))
+  add("Time to the answer", notes.delays .. "\n", unless_missing(all.delays, delay_table, all))
+  add("Time limits", notes.overshoot .. "\n", unless_missing(all.overshoot, overshoot_table, all))
   return table.concat(parts, "\n")
 end
 

@@ -30,51 +30,65 @@ end
 --- Why a row cannot run here; nil: it can.
 ---@return string?
 function rounds.missing(row)
+  if row.missing then return row.missing end
   for _, name in ipairs(row.needs or {}) do
     if not machine.version(name) then return name .. " is not installed" end
   end
 end
 
--- Runs a row's command with a count. A client that does not do its work is an error.
+-- Runs a row's command with a count: what it cost; nil and why, also if it did not do its work.
 local function run(row, count)
   local env = { COUNT = count }
   for name, value in pairs(row.env) do env[name] = value end
+  local before = row.server and row.server:counts().connections
   local output, cost = machine.measure(row.command, env)
+  if not output then return nil, cost end
+  if before then cost.connections = row.server:counts().connections - before end
   local done, work = output:match "done (%d+) (%d+)"
   if tonumber(done) ~= count or tonumber(work) ~= count * row.work then
-    error(("%s: %d times %d expected, but it said: %s"):format(row.key, count, row.work, output),
-      0)
+    return nil, ("%d times %d expected, but it said: %s"):format(count, row.work, output)
   end
   return cost
 end
 
 -- What one of them costs once all is warm: the difference of two runs, so that neither start nor
--- end of the process counts.
+-- end of the process counts. Nil and why.
 local function measure(row, scale)
   local count = math.max(math.floor(row.count * scale), LEAST)
-  local short, long = run(row, row.warm), run(row, row.warm + count)
+  local short, reason = run(row, row.warm)
+  if not short then return nil, reason end
+  local long, why = run(row, row.warm + count)
+  if not long then return nil, why end
   local per = count * (row.per or 1)
-  return { wall = (long.wall - short.wall) / per, cpu = (long.cpu - short.cpu) / per }
+  return {
+    wall = (long.wall - short.wall) / per, cpu = (long.cpu - short.cpu) / per,
+    connections = row.server and math.max(short.connections, long.connections) or nil,
+  }
 end
 
--- Runs a row once more and notes what it cost. One that fails is out, but not the others.
+-- Runs a row once more and notes what it cost. One that fails is out, but not the others; an error
+-- is not of a row: it may be Ctrl-C, and ends all.
 local function note(row, scale, result, tell)
   if result.missing then return end
-  local ok, cost = pcall(row.measure or measure, row, scale)
-  if ok then
+  local cost, why = (row.measure or measure)(row, scale)
+  if cost then
     table.insert(result.wall, cost.wall)
     table.insert(result.cpu, cost.cpu)
+    if cost.connections then
+      result.connections = math.max(result.connections or 0, cost.connections)
+    end
   else
     result.wall, result.cpu, result.failed = nil, nil, true
     result.missing = "it failed"
-    tell(("%s failed: %s"):format(row.key, cost))
+    tell(("%s failed: %s"):format(row.key, why))
   end
 end
 
 -- ---- all ----------------------------------------------------------------------------------------
 
 --- Runs all rows of all groups, `count` rounds. Returns by a row's key { wall, cpu: a number of
---- seconds for each round } or { missing = why, failed? }. A row may have a `measure` of its own.
+--- seconds for each round; connections?: the most that a run made, of a row with a `server` } or
+--- { missing = why, failed? }. A row may have a `measure` of its own: nil and why when it fails.
 ---@param groups table[]
 ---@param count integer
 ---@param scale number of a row's count

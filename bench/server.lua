@@ -3,7 +3,9 @@
 --
 --   local s <close> = server.start()
 --   s.plain, s.tls1, s.tls2, s.each    -- base URLs: http, https, with HTTP/2, a connection each
+--   s.tls2_wide                        -- HTTP/2 with room for 256 requests at a time
 --   s.cafile, s.bundle                 -- our CA; the system's and ours in one file
+--   s.listed                           -- tasks in the list below /listed
 --   s:counts()                         -- requests and connections so far
 
 local http = require "socket.http"
@@ -14,6 +16,10 @@ local machine = require "bench.machine"
 
 local BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 local LARGE = 1000 -- tasks under way that are as large as the seed
+local LISTED = 100 -- of them in the list of those
+
+-- nginx's own 128 would make a client that has more at a time open a second connection.
+local WIDE = "    http2_max_concurrent_streams 256;\n"
 
 local server = {}
 
@@ -22,8 +28,9 @@ local mt = { __name = "bench.server", __index = methods }
 
 server.missing = nginx.missing
 
--- Below the base URL: the two seeds and a list of a hundred; below /running and /large tasks that
--- do not end, small ones of any id and a thousand as large as the seed, without lists.
+-- Below the base URL: the seed and a list of a hundred; below /running and /large tasks that do not
+-- end, small ones of any id and a thousand as large as the seed, without lists; below /listed only
+-- a list of the first hundred of these, whatever is asked for.
 local LOCATIONS = [[
     access_log off;
     error_log error.log crit;
@@ -36,13 +43,13 @@ local LOCATIONS = [[
       if ($http_authorization = "") { return 401; }
       alias {folder}/seed.json;
     }
-    location = /mj/task/{pawmaas}/fetch {
-      if ($http_authorization = "") { return 401; }
-      alias {folder}/pawmaas.json;
-    }
     location = /mj/task/list-by-condition {
       alias {folder}/list.json;
       error_page 405 =200 /list.json;
+    }
+    location = /listed/mj/task/list-by-condition {
+      alias {folder}/listed.json;
+      error_page 405 =200 /listed.json;
     }
     location = /status { stub_status; }
     location ~ ^/running/mj/task/(?<running>\d+)/fetch$ { return 200 '{small}'; }
@@ -51,8 +58,7 @@ local LOCATIONS = [[
 
 local function locations(folder)
   return (LOCATIONS:gsub("{(%l+)}", {
-    folder = folder, sku = documents.ID, pawmaas = documents.PAWMAAS,
-    small = documents.small "$running",
+    folder = folder, sku = documents.ID, small = documents.small "$running",
   }))
 end
 
@@ -65,25 +71,42 @@ local function write_bundle(path, cafile)
   return path
 end
 
-function server.start()
-  local folder, remove = child.directory()
-  local sizes = documents.write(folder, LARGE)
-  local extra = locations(folder)
-  local ok, n = pcall(nginx.start, {
+local function write_list(folder)
+  local tasks = {}
+  for n = 1, LISTED do
+    tasks[n] = machine.read(("%s/large/%s.json"):format(folder, documents.id(n)))
+  end
+  local file <close> = assert(io.open(folder .. "/listed.json", "wb"))
+  file:write("[", table.concat(tasks, ","), "]")
+end
+
+local function fill(self)
+  self.sizes = documents.write(self.folder, LARGE)
+  write_list(self.folder)
+  local extra = locations(self.folder)
+  self.nginx = nginx.start {
     plain = { extra = extra },
     tls1 = { extra = extra, certificate = "good" },
     tls2 = { extra = extra, certificate = "good", http2 = true },
+    tls2_wide = { extra = WIDE .. extra, certificate = "good", http2 = true },
     each = { extra = extra, certificate = "good", keepalive = 0 },
+  }
+  machine.pin_server(tonumber(machine.read(self.nginx.directory .. "/nginx.pid")))
+  self.cafile = self.nginx.cafile
+  for name, row in pairs(self.nginx.servers) do self[name] = row.url end
+  self.bundle = write_bundle(self.folder .. "/bundle.pem", self.cafile)
+end
+
+--- Starts it. Nothing stays of one that could not be started, or was interrupted.
+function server.start()
+  local folder, remove = child.directory()
+  local self = setmetatable({ folder = folder, remove = remove, listed = LISTED }, mt)
+  local unfinished <close> = setmetatable({ self = self }, {
+    __close = function(guard) if guard.self then guard.self:stop() end end,
   })
-  if not ok then
-    remove()
-    error(n, 0)
-  end
-  machine.pin_server(tonumber(machine.read(n.directory .. "/nginx.pid")))
-  local self = { nginx = n, remove = remove, folder = folder, sizes = sizes, cafile = n.cafile }
-  for name, row in pairs(n.servers) do self[name] = row.url end
-  self.bundle = write_bundle(folder .. "/bundle.pem", n.cafile)
-  return setmetatable(self, mt)
+  fill(self)
+  unfinished.self = nil
+  return self
 end
 
 --- Where a document lies: for decoders, which have no server.
@@ -103,7 +126,7 @@ function methods:counts()
 end
 
 function methods:stop()
-  self.nginx:stop()
+  if self.nginx then self.nginx:stop() end
   self.remove()
 end
 

@@ -7,6 +7,8 @@
 #include "request.h"
 
 #define WAIT 1000 /* ms */
+/* Of one HTTP/2 connection: at its own 100 libcurl opens more. */
+#define STREAMS 1000L
 
 typedef struct Slot {
   CURL *easy;
@@ -56,6 +58,7 @@ int main (void) {
   wanted = number("COUNT", 1);
   curl_global_init(CURL_GLOBAL_DEFAULT);
   multi = curl_multi_init();
+  curl_multi_setopt(multi, CURLMOPT_MAX_CONCURRENT_STREAMS, STREAMS);
   for (i = 0; i < inflight; i++) {
     slots[i].easy = request_open(&slots[i].body);
     if (started < wanted) start(slots[i].easy, &slots[i].body);

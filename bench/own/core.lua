@@ -6,7 +6,7 @@ local setting = require "bench.own.setting"
 
 local count, inflight = setting.number "COUNT", setting.number("INFLIGHT", 1)
 local engine <close> = assert(core.engine {
-  url = setting.text "BASE", auth = "auto", key = "key", user_agent = "mjtask (Lua)",
+  url = setting.text "BASE", auth = "raw", key = "key", user_agent = "mjtask (Lua)",
   max_inflight = inflight, cafile = os.getenv "CAFILE",
 })
 

@@ -90,14 +90,25 @@ function methods.fixed()
       if task:outcome() then ended(id) else due[id] = core.now() + interval end
     end)
   end
-  for _, id in ipairs(ids) do look(id) end
-  while left > 0 do
+  local function next_due()
     local soonest, whose = math.huge, nil
     for id, time in pairs(due) do
       if time < soonest then soonest, whose = time, id end
     end
-    local rest = math.min(math.max(soonest - core.now(), 0), 1)
-    if rest == 0 then look(whose) elseif not mj:step(rest) then socket.sleep(rest) end
+    return soonest - core.now(), whose
+  end
+  for _, id in ipairs(ids) do look(id) end
+  local flies = true
+  while left > 0 do
+    local rest, whose = next_due()
+    if rest <= 0 then
+      look(whose)
+      flies = true
+    elseif flies then -- what comes may be due before `rest` is over
+      flies = mj:step(math.min(rest, 1))
+    else
+      socket.sleep(rest)
+    end
   end
 end
 

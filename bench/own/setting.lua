@@ -16,11 +16,14 @@ function setting.number(name, otherwise)
   return value and math.tointeger(tonumber(value)) or otherwise or error(name .. " is not set", 2)
 end
 
---- The client that is measured: BASE, CAFILE; all else is as it comes.
+--- The client that is measured: BASE, CAFILE, the key in one header, as a provider's row in
+--- providers.lua has it and as all peers send it; all else is as it comes.
 ---@param more? table further options
 ---@return mjtask.Client
 function setting.client(more)
-  local given = { url = setting.text "BASE", key = "key", cafile = os.getenv "CAFILE" }
+  local given = {
+    url = setting.text "BASE", key = "key", auth = "raw", cafile = os.getenv "CAFILE",
+  }
   for name, value in pairs(more or {}) do given[name] = value end
   return require "mjtask".new(given)
 end

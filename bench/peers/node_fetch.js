@@ -2,6 +2,7 @@
 "use strict";
 
 const { URL: url, COUNT, INFLIGHT = "1" } = process.env;
+const meter = require("./node_meter.js");
 const count = Number(COUNT);
 
 let started = 0;
@@ -14,10 +15,11 @@ async function work() {
     if (answer.status !== 200) throw new Error(answer.status);
     const task = await answer.json();
     buttons += task.buttons.length;
+    meter.ended();
   }
 }
 
 Promise.all(Array.from({ length: Number(INFLIGHT) }, work)).then(() => {
-  console.log("done", started, buttons);
+  meter.report(buttons);
   process.exit(0);
 });

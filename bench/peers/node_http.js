@@ -3,6 +3,7 @@
 
 const { URL: url, COUNT, INFLIGHT = "1" } = process.env;
 const http = require(url.startsWith("https:") ? "https" : "http");
+const meter = require("./node_meter.js");
 const count = Number(COUNT);
 const agent = new http.Agent({ keepAlive: true, maxSockets: Number(INFLIGHT) });
 
@@ -26,10 +27,11 @@ async function work() {
     started++;
     const task = await get();
     buttons += task.buttons.length;
+    meter.ended();
   }
 }
 
 Promise.all(Array.from({ length: Number(INFLIGHT) }, work)).then(() => {
-  console.log("done", started, buttons);
+  meter.report(buttons);
   agent.destroy();
 });
