@@ -187,6 +187,10 @@ try("the streams of a connection", "src/engine.c", "http2", [[
 #define STREAMS 1000L]], [[
 #define STREAMS 100L]])
 
+try("the first of a burst, before the rest", "lua/mjtask/schedule.lua", "http2", [[
+local COLD = 100]], [[
+local COLD = 10000]])
+
 try("the limit that libcurl forgets", "src/engine.c", "tls engine", [[
 if (transfer != NULL && now < engine->limit) return;]], [[
 return;]])

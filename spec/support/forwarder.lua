@@ -11,13 +11,14 @@ local links = {} -- those that are open, as keys
 local settings = {}
 local opened -- links since the settings were made
 
-local NAMES = { hole = true, rough = true }
+local NAMES = { hole = true, rough = true, late = true, to = true }
 
 --- What the way is like from here on, for links that are made: `hole`, true: what is open now says
 --- nothing more, as behind a router that has forgotten it; "all": nor does what comes later.
 --- `rough = { seed =, delay = 0.01, cuts = 0.5, within = 4000 }`: pieces of any size, late by up to
 --- `delay` seconds; that share of the links ends within so many bytes, by FIN, RST or silence.
----@param what { hole?: boolean|"all", rough?: table }
+--- `late`: seconds that whatever is handed on takes. `to`: the port it leads to, not the first one.
+---@param what { hole?: boolean|"all", rough?: table, late?: number, to?: integer }
 function forwarder.set(what)
   for name in pairs(what) do
     if not NAMES[name] then error("no such way: " .. tostring(name), 0) end
@@ -76,7 +77,8 @@ end
 local function hand_on(link, to, bytes)
   if link.lost then return end
   if link.chance then return hand_on_roughly(link, to, bytes) end
-  to:send(bytes)
+  if link.late then loop.sleep(link.late) end
+  if not to.closed then to:send(bytes) end
 end
 
 local function pump(link, from, to)
@@ -107,8 +109,8 @@ end
 
 --- Takes a connection for the server at `port`.
 function forwarder.serve(sock, port)
-  local link = { client = connection.new(sock), server = connection.dial(port) }
-  link.lost = settings.hole == "all"
+  local link = { client = connection.new(sock), server = connection.dial(settings.to or port) }
+  link.lost, link.late = settings.hole == "all", settings.late
   opened = opened + 1
   if settings.rough then make_rough(link, settings.rough) end
   start(link)
