@@ -66,11 +66,16 @@ local function measure(row, scale)
   }
 end
 
--- Runs a row once more and notes what it cost. One that fails is out, but not the others; an error
--- is not of a row: it may be Ctrl-C, and ends all.
+-- Runs a row once more and notes what it cost. One that fails twice is out, but not the others; an
+-- error is not of a row: it may be Ctrl-C, and ends all.
 local function note(row, scale, result, tell)
   if result.missing then return end
-  local cost, why = (row.measure or measure)(row, scale)
+  local run_row = row.measure or measure
+  local cost, why = run_row(row, scale)
+  if not cost then
+    tell(("%s failed, and is run again: %s"):format(row.key, why))
+    cost, why = run_row(row, scale)
+  end
   if cost then
     table.insert(result.wall, cost.wall)
     table.insert(result.cpu, cost.cpu)
