@@ -126,7 +126,7 @@ local BOUND = "\"at least\" is what libcurl and the decoder take by themselves; 
 local BY_CALLBACK = "each fetch is an operation with a coroutine and a handle of its own: \"What "
   .. "Lua adds\" has the core without them"
 local PAGES = "\"From one task to very many\" has Lua's heap by itself: the rest is what C takes, "
-  .. "and pages that held garbage, of which Lua's collector lets as much grow as there is that lives"
+  .. "and pages that held garbage, of which Lua's collector lets as much grow as lives"
 local ABSOLUTE = "a time, not a ratio, and so of this machine at this hour: compare the rows of C "
   .. "in the same table"
 

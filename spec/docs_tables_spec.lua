@@ -245,3 +245,43 @@ describe("the documents", function()
     assert(count > 50, count)
   end)
 end)
+
+describe("README.md", function()
+  -- The rows of the README, and those of the results: of one after another, of 16 at a time.
+  local ROWS = {
+    ["libcurl and lua-cjson in C, nothing checked"] = {
+      "libcurl and lua-cjson, C", "libcurl multi and lua-cjson, C",
+    },
+    mjtask = { "mjtask, fetch", "mjtask, callbacks" },
+    ["luasocket and lua-cjson"] = { "luasocket, kept by a trick" },
+    ["lua-http and lua-cjson"] = { "lua-http, kept", "lua-http, kept" },
+    ["Node's http"] = { "Node http, keepAlive agent", "Node http, keepAlive agent" },
+    ["Node's fetch"] = { "Node fetch", "Node fetch" },
+    ["Python's aiohttp"] = { "Python aiohttp", "Python aiohttp" },
+    ["Python's requests"] = { "Python requests, a Session" },
+    ["curl by `io.popen`"] = { "curl by io.popen" },
+  }
+
+  -- CPU by row of a section of the results.
+  local function costs_of(results, title)
+    local costs = {}
+    local section = assert(results:match("\n## " .. title .. "\n(.-)\n## "), title)
+    for _, row in ipairs(documents.rows(section, "|  | CPU |")) do
+      costs[row[1]:gsub("%*", "")] = row[2]
+    end
+    return costs
+  end
+
+  it("has the costs that bench/RESULTS.md has", function()
+    local results, found = read "bench/RESULTS.md", 0
+    local one = costs_of(results, "One fetch after another")
+    local many = costs_of(results, "16 fetches at a time")
+    for _, row in ipairs(documents.rows(read "README.md", "| | one after another |")) do
+      local names = assert(ROWS[row[1]:gsub("%*", "")], row[1])
+      assert.equal(assert(one[names[1]], names[1]), row[2])
+      assert.equal(names[2] and assert(many[names[2]], names[2]) or "–", row[3])
+      found = found + 1
+    end
+    assert.equal(9, found)
+  end)
+end)

@@ -60,7 +60,7 @@ end
 ---@param paragraph string
 ---@return string[][]?
 function documents.table(paragraph)
-  local heading, body = (paragraph .. "\n"):match "^(|[^\n]*\n)|[-|]+|\n(.*)$"
+  local heading, body = (paragraph .. "\n"):match "^(|[^\n]*\n)|[-:|]+|\n(.*)$"
   if not heading then return nil end
   local rows = {}
   for line in (heading .. body):gmatch "|([^\n]*)|\n" do
