@@ -119,11 +119,16 @@ describe("over HTTP/2", function()
   end)
 
   -- Until the server's settings arrive (here: late) libcurl takes 100 for their limit.
-  it("more than 100 first requests share a connection, too", function()
+  it("more than 100 first requests share a connection, and those after its end another", function()
     local p <close> = proxy.start()
-    p:forward { to = n.servers.wide.port, late = 0.02 }
+    local far = { to = n.servers.wide.port, late = 0.02 }
+    p:forward(far)
     local mj <close> = client("wide", BURST, (p.forwarder_url:gsub("^http:", "https:")))
-    assert.equal(1, connections_of(BURST, mj, "cold", function() return mj:step() end))
+    local function turn() return mj:step() end
+    assert.equal(1, connections_of(BURST, mj, "first_burst", turn))
+    far.cut = true
+    p:forward(far)
+    assert.equal(1, connections_of(BURST, mj, "later_burst", turn))
   end)
 
   it("200 at once share a connection where the server allows 256", function()

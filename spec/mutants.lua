@@ -191,6 +191,9 @@ try("the first of a burst, before the rest", "lua/mjtask/schedule.lua", "http2",
 local COLD = 100]], [[
 local COLD = 10000]])
 
+try("the first of a later burst", "lua/mjtask/schedule.lua", "http2", [[
+owner.answered = owner.answered and owner.inflight > 0]], "")
+
 try("the limit that libcurl forgets", "src/engine.c", "tls engine", [[
 if (transfer != NULL && now < engine->limit) return;]], [[
 return;]])
@@ -357,7 +360,7 @@ request.timeout = math.min(limit, deadline - owner.now())]], [[
 request.timeout = limit]])
 
 try("max_inflight", "lua/mjtask/schedule.lua", "schedule", [[
-if owner.inflight < owner.max_inflight and owner.queue:is_empty() then return true end]], [[
+if has_place(owner) and owner.queue:is_empty() then return true end]], [[
 if true then return true end]])
 
 try("an error kept for later", "lua/mjtask/deliveries.lua", "schedule async", [[

@@ -18,8 +18,8 @@
 #define EVENTS 64 /* taken from the kernel in one go */
 #define ROUNDS 4 /* of libcurl's timers before the sockets have their turn */
 /* Of one HTTP/2 connection: at its own 100 libcurl opens another connection for
-   each further request. Until the server has said its own, it takes 100 for
-   that anyway: see the schedule. */
+   each further request. Until the server has said how many it takes libcurl
+   assumes 100 whatever this says: hence the schedule's COLD. */
 #define STREAMS 1000L
 
 /* ---- the process ---------------------------------------------------------- */

@@ -14,7 +14,9 @@ local schedule = {}
 
 local TICK = 0.1 -- seconds between two reports of a transfer under way
 local NAP = 0.05 -- seconds that a host which watches no descriptor may sleep while one flies
-local COLD = 100 -- requests that libcurl gives an HTTP/2 connection before the server has said more
+-- Requests at once that libcurl gives a new HTTP/2 connection, until the server has said how many
+-- it takes. Of more it would make a connection each.
+local COLD = 100
 local ENDING = 12 -- levels of calls that ending an operation takes, with some to spare
 local STEPPING = 48 -- those of a step; each error that is caught gives half of what is left back
 
@@ -37,8 +39,8 @@ function schedule.new(setup)
     random = setup.random,
     jump = setup.jump,
     max_inflight = setup.max_inflight,
-    places = math.min(setup.max_inflight, COLD), -- of these, as long as none of a burst has ended
     inflight = 0, -- transfers with the engine
+    answered = false, -- one has ended since there was none of them
     unstepped = false, -- one was started since its last step, and has work at once
     operations = {}, -- every operation that has not ended, as a key
     count = 0, -- of them
@@ -296,10 +298,17 @@ function operation_methods:rouse()
   if self.resting then self.schedule.timers:set(self, -math.huge) end
 end
 
--- Inside an operation: waits for one of the places. False: the deadline passed first.
+-- Is there a place for one transfer more?
+local function has_place(self)
+  local most = self.max_inflight
+  if not self.answered and most > COLD then most = COLD end
+  return self.inflight < most
+end
+
+-- Inside an operation: waits for one of max_inflight places. False: the deadline passed first.
 local function wait_for_place(self, deadline)
   local owner = self.schedule
-  if owner.inflight < owner.places and owner.queue:is_empty() then return true end
+  if has_place(owner) and owner.queue:is_empty() then return true end
   owner.timers:set(self, deadline)
   owner.queue:push(self)
   return pause(self)
@@ -311,6 +320,7 @@ local function start(self, request)
   local engine = owner.engine
   local transfer = (request.file and engine.download or engine.start)(engine, request, self)
   self.transfer = transfer
+  owner.answered = owner.answered and owner.inflight > 0
   owner.inflight, owner.unstepped = owner.inflight + 1, true
   return transfer
 end
@@ -342,7 +352,7 @@ end
 
 -- Gives free places to those who wait longest for one.
 function start_queued(self)
-  while self.inflight < self.places and not self.closed do
+  while has_place(self) and not self.closed do
     local operation = self.queue:first()
     if not operation then return end
     if self.queue:remove(operation) then -- else a finalizer's step has just done all this
@@ -419,7 +429,7 @@ function methods:run_transfers()
   while operation do
     operation.transfer = false
     self.inflight = self.inflight - 1
-    self.places = self.inflight > 0 and self.max_inflight or math.min(self.max_inflight, COLD)
+    self.answered = true
     self.timers:remove(operation)
     if self.queue.head then start_queued(self) end -- before this one, which may want a place again
     wake(self, operation, transfer)

@@ -11,14 +11,28 @@ local links = {} -- those that are open, as keys
 local settings = {}
 local opened -- links since the settings were made
 
-local NAMES = { hole = true, rough = true, late = true, to = true }
+local NAMES = { hole = true, rough = true, late = true, to = true, cut = true }
+
+local function break_off(link)
+  if link.ending == "silence" then
+    link.lost = true
+    return
+  end
+  for _, side in ipairs { link.client, link.server } do
+    if not side.closed then
+      if link.ending == "rst" then side:reset() else side:close() end
+    end
+  end
+end
 
 --- What the way is like from here on, for links that are made: `hole`, true: what is open now says
 --- nothing more, as behind a router that has forgotten it; "all": nor does what comes later.
 --- `rough = { seed =, delay = 0.01, cuts = 0.5, within = 4000 }`: pieces of any size, late by up to
 --- `delay` seconds; that share of the links ends within so many bytes, by FIN, RST or silence.
---- `late`: seconds that whatever is handed on takes. `to`: the port it leads to, not the first one.
----@param what { hole?: boolean|"all", rough?: table, late?: number, to?: integer }
+--- `cut`: what is open now ends, by FIN. `late`: seconds that what is handed on takes. `to`: the
+--- port it leads to, not the first one.
+---@param what { hole?: boolean|"all", rough?: table, late?: number, to?: integer,
+---  cut?: boolean }
 function forwarder.set(what)
   for name in pairs(what) do
     if not NAMES[name] then error("no such way: " .. tostring(name), 0) end
@@ -26,6 +40,9 @@ function forwarder.set(what)
   settings, opened = what, 0
   if what.hole then
     for link in pairs(links) do link.lost = true end
+  end
+  if what.cut then
+    for link in pairs(links) do break_off(link) end
   end
 end
 
@@ -42,18 +59,6 @@ local function make_rough(link, rough)
   if chance() < (rough.cuts or 0.5) then
     link.left = math.floor(chance() * (rough.within or 4000))
     link.ending = ENDS[1 + math.floor(chance() * #ENDS)]
-  end
-end
-
-local function break_off(link)
-  if link.ending == "silence" then
-    link.lost = true
-    return
-  end
-  for _, side in ipairs { link.client, link.server } do
-    if not side.closed then
-      if link.ending == "rst" then side:reset() else side:close() end
-    end
   end
 end
 
