@@ -11,7 +11,7 @@ local UNTOUCHED = 600 -- seconds that a spec may take when nothing is removed
 local TIMES, LEAST = 5, 20
 
 local pattern = arg[1] or ""
-local tried, survivors = 0, {}
+local guards, survivors = {}, {}
 local limits = {} -- seconds, by spec: it has passed on the untouched copy
 
 local function run(command, ...)
@@ -78,7 +78,16 @@ local function do_nothing() end
 -- more, where two guards do the same.
 local function try(name, path, specs, from, to, ...)
   if not name:find(pattern, 1, true) then return end
-  tried = tried + 1
+  guards[#guards + 1] = table.pack(name, path, specs, from, to, ...)
+end
+
+-- A guard that is written otherwise by now is told before any is removed.
+local function find(_, path, _, from, to, other, other_from, other_to)
+  replace(path, read(path), from, to)
+  if other then replace(other, read(other), other_from, other_to) end
+end
+
+local function remove(name, path, specs, from, to, ...)
   for each in specs:gmatch "%S+" do
     if not limits[each] then measure(each) end
   end
@@ -695,5 +704,7 @@ try("memory: a loop that is left", "lua/mjtask/client.lua", "new-in-loop@oom", [
     drop(self)]], [[
   if not made then]])
 
-print(("%d guards removed, %d noticed"):format(tried, tried - #survivors))
+for _, guard in ipairs(guards) do find(table.unpack(guard, 1, guard.n)) end
+for _, guard in ipairs(guards) do remove(table.unpack(guard, 1, guard.n)) end
+print(("%d guards removed, %d noticed"):format(#guards, #guards - #survivors))
 os.exit(#survivors == 0)
