@@ -302,7 +302,7 @@ end
 
 --- What Lua adds to the core: the row of the whole, and that of the core alone.
 plan.lua_part = {
-  { "one fetch after another, one try each", "fetch", "core" },
+  { "one fetch after another", "fetch", "core" },
   { "16 fetches at a time, by callbacks", "fetch_16", "core_16" },
 }
 

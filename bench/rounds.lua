@@ -74,6 +74,7 @@ local function note(row, scale, result, tell)
   local cost, why = run_row(row, scale)
   if not cost then
     tell(("%s failed, and is run again: %s"):format(row.key, why))
+    result.again = true
     cost, why = run_row(row, scale)
   end
   if cost then
@@ -92,8 +93,9 @@ end
 -- ---- all ----------------------------------------------------------------------------------------
 
 --- Runs all rows of all groups, `count` rounds. Returns by a row's key { wall, cpu: a number of
---- seconds for each round; connections?: the most that a run made, of a row with a `server` } or
---- { missing = why, failed? }. A row may have a `measure` of its own: nil and why when it fails.
+--- seconds for each round; again?: a run failed, and the next did not; connections?: the most that
+--- a run made, of a row with a `server` } or { missing = why, failed? }. A row may have a `measure`
+--- of its own: nil and why when it fails.
 ---@param groups table[]
 ---@param count integer
 ---@param scale number of a row's count

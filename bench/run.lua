@@ -128,6 +128,16 @@ local function step_aside()
   machine.pin_server(tonumber(pipe:read "l"))
 end
 
+-- Rows of which a run failed, and the next did not, by name; nil: none.
+local function repeated_of(all)
+  local list = {}
+  for key, cost in pairs(all.costs) do
+    if cost.again and not cost.failed then list[#list + 1] = key end
+  end
+  table.sort(list)
+  return #list > 0 and table.concat(list, ", ") or nil
+end
+
 -- What did not do what it should, by name; nil: nothing.
 local function failed_of(all)
   local list = {}
@@ -145,11 +155,14 @@ local function failed_of(all)
 end
 
 -- What is to be known before the figures are: `share` of our cores was others'.
-local function caution(share, failed)
+local function caution(share, repeated, failed)
   local lines = {}
   if share > OTHERS then
     lines[1] = ("**Others used %.0f %% of our cores meanwhile: the times below say little.**\n")
       :format(share * 100)
+  end
+  if repeated then
+    lines[#lines + 1] = "**Run again after a failure: " .. repeated .. ".**\n"
   end
   if failed then lines[#lines + 1] = "**Not everything ran: " .. failed .. " failed.**\n" end
   return #lines > 0 and "\n" .. table.concat(lines, "\n") or ""
@@ -169,7 +182,7 @@ local function run(name, mode)
   all.overshoot = attempt("time limits", overshoot.run, mode.tries)
   all.plot = name == "full" and attempt("plot", plot, all.growth) or {}
   local failed = failed_of(all)
-  local before_all = caution(watch(), failed)
+  local before_all = caution(watch(), repeated_of(all), failed)
   return report.write(heading(name, mode, started, before) .. before_all, groups, all, {
     lua_part = plan.lua_part, choices = plan.choices,
     plot = all.plot.missing and ("Plot: not run: %s.\n"):format(all.plot.missing) or all.plot.text,

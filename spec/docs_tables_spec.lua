@@ -253,7 +253,7 @@ describe("README.md", function()
       "libcurl and lua-cjson, C", "libcurl multi and lua-cjson, C",
     },
     mjtask = { "mjtask, fetch", "mjtask, callbacks" },
-    ["luasocket and lua-cjson"] = { "luasocket, kept by a trick" },
+    ["luasocket and lua-cjson, kept by a trick"] = { "luasocket, kept by a trick" },
     ["lua-http and lua-cjson"] = { "lua-http, kept", "lua-http, kept" },
     ["Node's http"] = { "Node http, keepAlive agent", "Node http, keepAlive agent" },
     ["Node's fetch"] = { "Node fetch", "Node fetch" },
@@ -262,20 +262,20 @@ describe("README.md", function()
     ["curl by `io.popen`"] = { "curl by io.popen" },
   }
 
-  -- CPU by row of a section of the results.
-  local function costs_of(results, title)
-    local costs = {}
-    local section = assert(results:match("\n## " .. title .. "\n(.-)\n## "), title)
-    for _, row in ipairs(documents.rows(section, "|  | CPU |")) do
-      costs[row[1]:gsub("%*", "")] = row[2]
+  -- What the results have in a column of the first table of a section, by row.
+  local function column_of(title, column)
+    local cells = {}
+    local section = assert(read "bench/RESULTS.md":match("\n## " .. title .. "\n(.-)\n## "), title)
+    for _, row in ipairs(documents.rows(section, "|")) do
+      cells[row[1]:gsub("%*", "")] = row[column]
     end
-    return costs
+    return cells
   end
 
   it("has the costs that bench/RESULTS.md has", function()
-    local results, found = read "bench/RESULTS.md", 0
-    local one = costs_of(results, "One fetch after another")
-    local many = costs_of(results, "16 fetches at a time")
+    local found = 0
+    local one = column_of("One fetch after another", 2)
+    local many = column_of("16 fetches at a time", 2)
     for _, row in ipairs(documents.rows(read "README.md", "| | one after another |")) do
       local names = assert(ROWS[row[1]:gsub("%*", "")], row[1])
       assert.equal(assert(one[names[1]], names[1]), row[2])
@@ -283,5 +283,29 @@ describe("README.md", function()
       found = found + 1
     end
     assert.equal(9, found)
+  end)
+
+  it("has the other figures that bench/RESULTS.md has", function()
+    local text = read "README.md":match "\n## What it costs\n.-\n(One after another .-)\n\n"
+    local function says(words, cell)
+      assert(text:gsub("\n", " "):find(words:format(assert(cell, words)), 1, true), words)
+    end
+    says("a task costs %s µs", column_of("A list of 100 tasks, each task", 2)["mjtask, fetch_many"])
+    says("this task takes %s times",
+      column_of("Decoding the seed %(4356 bytes%)", 4)["mjtask's decoder"])
+    says("a small one %s.",
+      column_of("Decoding a small task under way %(334 bytes%)", 4)["mjtask's decoder"])
+    says("take %s bytes each", column_of("From one task to very many", 7)["100,000"])
+    says("each, %s of them", column_of("From one task to very many", 6)["100,000"])
+    local delays, requests = column_of("Time to the answer", 3), column_of("Time to the answer", 5)
+    for words, row in pairs {
+      ["after %s s by `wait`, for %s requests"] = "mjtask, wait",
+      ["after %s s by `watch`, for %s;"] = "mjtask, watch",
+      ["after %s s by a webhook's hint, for %s;"] = "mjtask, watch and a webhook's hint",
+      ["every 2 s after %s s, for %s;"] = "a fetch every 2 s",
+      ["every 5 s after %s s, for %s "] = "a fetch every 5 s",
+    } do
+      says(words:format(delays[row], "%s"), requests[row])
+    end
   end)
 end)

@@ -40,7 +40,7 @@ function schedule.new(setup)
     jump = setup.jump,
     max_inflight = setup.max_inflight,
     inflight = 0, -- transfers with the engine
-    answered = false, -- one has ended since there was none of them
+    answered = false, -- one of them has ended since there were none
     unstepped = false, -- one was started since its last step, and has work at once
     operations = {}, -- every operation that has not ended, as a key
     count = 0, -- of them
