@@ -471,7 +471,7 @@ describe("a look that fails #L13", function()
     p:task(ID, { life = { drawing(46), drawing(46), drawing(46), DONE }, script = script })
   end
 
-  before_each(function() new { retries = 0, request_timeout = 0.05 } end)
+  before_each(function() new { retries = 0, request_timeout = 0.2 } end)
 
   it("once does not end the wait, whatever it was", function()
     for _, plan in ipairs {
