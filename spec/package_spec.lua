@@ -130,6 +130,9 @@ describe("the core", function ()
       names[#names + 1] = line:match "%S+$"
     end
     if #names == 0 then return pending "not run: there is no nm that lists them" end
+    if table.concat(names, " "):find "__gcov" then
+      return pending "not run: a build that counts lines exports its counters"
+    end
     assert.same({ "luaopen_mjtask_core" }, names)
   end)
 end)
