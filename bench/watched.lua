@@ -78,7 +78,7 @@ function watched.group(server, facts)
         server.listed)
     end,
   }
-  return { key = "watch", title = "Tasks watched", anchor = "fetch_16", rows = { row, listed },
+  return { title = "Tasks watched", anchor = "fetch_16", rows = { row, listed },
     unit = "look", timeless = true }
 end
 
