@@ -640,11 +640,8 @@ try("memory: the stack of a start", "lua/mjtask/schedule.lua", "fetch@oom fetch-
   return launch(self, false, conclude, body, ...)]], [[
   return launch(self, false, conclude, body, ...)]])
 
-try("memory: the stack of a branch", "lua/mjtask/schedule.lua", "fetch-many@oom", [[
-  deepen(ENDING) -- on this coroutine's own stack]], "")
-
 try("memory: the stack of a watch", "lua/mjtask/watcher.lua", "watch@oom watch-single@oom", [[
-  call.schedule:brace(true) -- of the caller's stack: for what closes it when the loop is left
+  schedule:brace(true) -- for what closes it, too, when a loop is left
 ]], "")
 
 try("memory: the stack of an end", "lua/mjtask/schedule.lua", "close@oom cancel-callback@oom", [[
@@ -654,10 +651,7 @@ try("memory: the stack of a delivery", "lua/mjtask/deliveries.lua", "raisers@oom
 local ok, err = pcall(self.brace, self) -- again: each error that is caught takes of the stack]], [[
 local ok, err = true, nil]])
 
-try("memory: the stack of who blocks", "lua/mjtask/schedule.lua", "watch@oom", [[
-  self:brace() -- of the caller's stack, too: to get away from an error]], "")
-
-try("memory: an operation that died", "lua/mjtask/schedule.lua", "watch@oom", [[
+try("memory: a branch that died", "lua/mjtask/schedule.lua", "fetch-many@oom", [[
 if status == "running" or status == "normal" then return end]], [[
 if status ~= "suspended" then return end]])
 
@@ -679,10 +673,8 @@ schedule:deliver(false, tell, handle)]])
 
 try("memory: a watcher nobody got", "lua/mjtask/watcher.lua", "watch@oom", [[
   local self = setmetatable({ state = state }, mt) -- before there is anything to be closed
-  call.schedule:brace(true) -- of the caller's stack: for what closes it when the loop is left
   shelter(launch, state)
   return self]], [[
-  call.schedule:brace(true) -- of the caller's stack: for what closes it when the loop is left
   shelter(launch, state)
   return setmetatable({ state = state }, mt)]])
 

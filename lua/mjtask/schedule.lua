@@ -231,9 +231,9 @@ function methods:spawn_with(conclude, body, ...)
 end
 
 --- Inside an operation: starts another that ends with it, and rouses it when it ends itself.
+--- Raises where memory runs out, perhaps with the branch half ended: the end of this one ends it.
 ---@return mjtask.schedule.Operation
 function operation_methods:branch(body, ...)
-  deepen(ENDING) -- on this coroutine's own stack
   self.branches = self.branches or {}
   return launch(self.schedule, self, false, body, ...)
 end
@@ -251,7 +251,7 @@ function operation_methods:cancel(reason)
   if self.ended then return end
   self.cancelled = reason
   local status = coroutine.status(self.thread)
-  if status == "running" or status == "normal" then return end
+  if status == "running" or status == "normal" then return end -- a dead one may not have ended yet
   finish(owner, self, reason)
   coroutine.close(self.thread)
   start_queued(owner)
@@ -563,7 +563,6 @@ end
 
 --- Does `body(operation, ...)` as an operation, and awaits it.
 function methods:run(body, ...)
-  self:brace() -- of the caller's stack, too: to get away from an error
   local seat = { operation = false } -- Ctrl-C may come when it is started, and not yet returned
   local ok, problem = pcall(start_and_drive, self, seat, body, ...)
   return results(self, seat.operation, ok, problem)

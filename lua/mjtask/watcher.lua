@@ -85,7 +85,7 @@ local function launch(state)
     ending.prepare, ending.of = prepare_end, state
     state.ending, state.spare = ending, calling.ended "aborted"
   end
-  schedule:brace(true)
+  schedule:brace(true) -- for what closes it, too, when a loop is left
   schedule:spawn_with(function(...) conclude(state, ...) end, function(operation)
     state.operation, call.operation = operation, operation
     listeners[state.watch] = true
@@ -118,7 +118,6 @@ function watcher.new(call, ids, fetch, each)
   state.watch = watch.new(call, fetch, function(...) tell(state, ...) end)
   for _, id in ipairs(ids) do state.watch:add(id) end
   local self = setmetatable({ state = state }, mt) -- before there is anything to be closed
-  call.schedule:brace(true) -- of the caller's stack: for what closes it when the loop is left
   shelter(launch, state)
   return self
 end
