@@ -425,7 +425,7 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
       local result = run { "press", "1", "U1", "--timeout", "0.6", "--json" }
       local err = decoded(result.out).error
       assert.equal("unknown_fate", err.kind)
-      assert(err.elapsed < 0.55, err.elapsed) -- of the press alone
+      assert(err.elapsed < 0.59, err.elapsed) -- of the press alone
     end)
 
     it("downloads by id, with the ending of what it is, and replaces nothing", function()

@@ -359,8 +359,7 @@ describe("a server without lists", function()
     ids = many(INFLIGHT, "done")
     new({}, false)
     bring_home(ids)
-    local _, singles = timed.requests(p)
-    assert(singles[INFLIGHT].at - singles[1].at < 0.05, "one after the other")
+    assert.equal(INFLIGHT, p:connections()) -- all that were there had an answer to come
   end)
 
   it("leaves room for other calls, in their turn", function()
