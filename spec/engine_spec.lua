@@ -918,6 +918,13 @@ describe("the engine", function()
   end)
 end)
 
+describe("core.file", function()
+  it("refuses a path with a NUL, which would end there", function()
+    assert.error_matches(function() core.file "/nonesuch/a.png\0.txt" end, "NUL")
+    assert.error_matches(core.file, "string expected")
+  end)
+end)
+
 describe("core.call", function()
   local function call(...) return core.call({}, table.pack(...)) end
 

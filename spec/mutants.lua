@@ -594,6 +594,36 @@ local there = false]])
 
 -- memory that runs out
 
+try("the end of a document", "src/decode.c", "decode", [[
+if (p < d.end) p = fail(&d, p, "unexpected data after the document");]], [[
+;]])
+
+try("a body that is asked for", "src/engine.c", "submit", [[
+json[0].next = &json[1];]], [[
+json[0].next = engine->headers.lines;]])
+
+try("a proxy in clear", "src/mjtask.c", "client", [[
+if (!engine->base.secure && !field_boolean(L, options, "allow_http"))
+    bad_field]], [[
+if (0)
+    bad_field]])
+
+try("a private address behind a proxy", "src/mjtask.c", "proxied download", [[
+if (fault == NULL && image->local && !image->at_home &&
+      !engine->allow_private)]], [[
+if (0)]])
+
+try("a NUL in a setting", "src/host.c", "client engine", [[
+if (text != NULL && strlen(text) != size)]], [[
+if (0)]])
+
+try("a NUL in a path", "src/host.c", "engine", [[
+luaL_argcheck(L, strlen(path) == size, 1, "has a NUL character");
+  lua_settop(L, 1);
+  file]], [[
+lua_settop(L, 1);
+  file]])
+
 try("memory: a URL's port", "src/url.c", "new@oom", [[
 if (code == CURLUE_OUT_OF_MEMORY) return url_no_memory;
   /* Only that one: a port]], [[

@@ -468,6 +468,16 @@ describe("what a submit sends", function()
     assert.equal('{"prompt":"a cat"}', request.body)
   end)
 
+  it("is sent at once and once, however large, where libcurl would ask before", function()
+    local large = ("x"):rep(1.5 * 2 ^ 20 // 1 | 0)
+    p:set { submit = { status = 417 } }
+    fails_with("http", mj:submit("blend", { base64Array = { large } }))
+    local log = p:log()
+    assert.equal(1, #log)
+    assert.is_nil(log[1].headers.expect)
+    assert.is_true(#log[1].body > #large)
+  end)
+
   it("arrives whole, however large", function()
     local picture = require "mjtask".data_url(("\0\xFF\x7F"):rep(1000000))
     accepted(mj:submit("describe", { base64 = picture }))

@@ -8,7 +8,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-/* IANA's special-purpose registries; of what is there all but 192.88.99/24. */
+/* IANA's special-purpose registry; of what is there all but 192.88.99/24. */
 static const struct {
   uint32_t net; /* as written, host order */
   int bits;

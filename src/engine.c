@@ -318,9 +318,14 @@ static CURLcode launch (Engine *engine, Transfer *transfer,
   easy = borrow(engine);
   if (easy == NULL) return CURLE_OUT_OF_MEMORY;
   if (request->file == NULL) {
+    struct curl_slist *json = channel->profile.json;
     channel->profile.headers = engine->headers.lines;
-    channel->profile.json.next = engine->headers.lines;
-    channel->profile.json.data = (char *)"Content-Type: application/json";
+    json[0].data = (char *)"Content-Type: application/json";
+    json[0].next = &json[1];
+    /* Before a body of 1 MiB libcurl would ask, wait up to a second, and send
+       the request again, should that be answered with 417. */
+    json[1].data = (char *)"Expect:";
+    json[1].next = engine->headers.lines;
   }
   code = transfer_prepare(transfer, easy, &channel->profile, request);
   if (code == CURLE_OK &&

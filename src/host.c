@@ -196,8 +196,10 @@ static int host_shelter (lua_State *L) {
   lua_pop(L, 1);
   /* What it has once had it keeps, as if that were in use: else each error that
      is caught would take it. */
-  if (!lua_checkstack(worker, SHELTER_SLOTS + count))
-    return luaL_error(L, "not enough memory");
+  if (!lua_checkstack(worker, SHELTER_SLOTS + count)) {
+    lua_pushliteral(L, "not enough memory"); /* Lua's own, without a place */
+    return lua_error(L);
+  }
   lua_pushcfunction(worker, call_protected);
   lua_xmove(L, worker, count);
   status = lua_resume(worker, L, count, &results);

@@ -108,6 +108,7 @@ static CURLcode apply_trust (CURL *easy, const Profile *profile) {
   SET(CURLOPT_SSL_VERIFYPEER, 1L);
   SET(CURLOPT_SSL_VERIFYHOST, 2L);
   SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  SET(CURLOPT_PROXY_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
   SET(CURLOPT_SHARE, profile->share);
   if (profile->cafile != NULL) SET(CURLOPT_CAINFO, profile->cafile);
   if (profile->has_bundle) SET(CURLOPT_CAPATH, NULL);
@@ -213,7 +214,7 @@ static CURLcode apply_options (CURL *easy, Transfer *transfer,
   SET(CURLOPT_OPENSOCKETDATA, transfer);
   SET(CURLOPT_URL, request->url);
   if (request->body != NULL) {
-    SET(CURLOPT_HTTPHEADER, (struct curl_slist *)&profile->json);
+    SET(CURLOPT_HTTPHEADER, (struct curl_slist *)profile->json);
     SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body_size);
     SET(CURLOPT_POSTFIELDS, request->body);
   }

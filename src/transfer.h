@@ -16,7 +16,7 @@
 typedef struct Profile {
   int images; /* downloads: from any host, without a key */
   struct curl_slist *headers; /* of every request; the key is in here */
-  struct curl_slist json; /* put in front of them where there is a body */
+  struct curl_slist json[2]; /* put in front of them where there is a body */
   const char *user_agent;
   const char *proxy; /* NULL: as the environment says; "": none */
   const char *cafile; /* NULL: the system's */
