@@ -108,7 +108,7 @@ local function outcome(json)
   return fault and REPLACED or GOOD
 end
 
-describe("the minefield:", function()
+describe("the minefield #J1:", function()
   for _, set in ipairs(sets) do
     for _, json in ipairs(set.list) do
       local name = #json > 60 and json:sub(1, 40) .. "… of " .. #json or json

@@ -231,7 +231,8 @@ function methods:spawn_with(conclude, body, ...)
 end
 
 --- Inside an operation: starts another that ends with it, and rouses it when it ends itself.
---- Raises where memory runs out, perhaps with the branch half ended: the end of this one ends it.
+--- Raises where memory runs out: that is the end of both. Of a branch that died of it while it
+--- waited for a place a timer may be left, which wakes nobody.
 ---@return mjtask.schedule.Operation
 function operation_methods:branch(body, ...)
   self.branches = self.branches or {}
@@ -540,15 +541,22 @@ local function start_and_drive(self, seat, ...)
   drive(self, seat.operation, inside and seat.operation or nil)
 end
 
--- Nothing that was left by an error is left behind; not by a <close>, which does not run in a
--- coroutine that dies.
-local function results(self, operation, ok, problem)
-  if not ok and operation then
+local function leave(self, operation)
+  if operation then
     operation.abandoned = true -- if it has ended, too
-    shelter(operation.cancel, operation, "aborted")
+    operation:cancel "aborted"
   end
   self:tell_host()
-  if not ok then error(problem, 0) end
+end
+
+-- Nothing that was left by an error is left behind; not by a <close>, which does not run in a
+-- coroutine that dies. The error has taken of this stack: so that is done on the other.
+local function results(self, operation, ok, problem)
+  if not ok then
+    shelter(leave, self, operation)
+    error(problem, 0)
+  end
+  self:tell_host()
   if operation.failed then error(operation.problem, 0) end
   return operation:outcome()
 end

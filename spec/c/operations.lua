@@ -44,6 +44,8 @@ end
 
 local function ignore() end
 
+local LOOP = { busy = false } -- what a loop was told
+
 local function is_error(kind)
   return function(_, value, err)
     assert(value == nil and err.kind == kind, err)
@@ -680,6 +682,36 @@ add {
 }
 
 -- ---- in a host's loop ---------------------------------------------------------------------------
+
+-- It is told that nothing is under way any more; also by a call that blocks, and fails, beside one
+-- that calls back.
+add {
+  name = "fetch-beside", stride = 2,
+  options = {
+    loop = function()
+      return {
+        current = ignore, park = ignore, wake = ignore, detach = ignore,
+        busy = function(is_busy) LOOP.busy = is_busy end,
+      }
+    end,
+  },
+  prepare = function(s)
+    new_notes(s)
+    s.done = function() s.calls = s.calls + 1 end
+    LOOP.busy = false
+    s.handle = s.mj:fetch(PAWMAAS, s.done)
+  end,
+  run = function(s) return s.mj:fetch(SKU) end,
+  good = function(s, task, err)
+    is_task(SKU)(s, task, err)
+    drive(s)
+    assert(s.calls == 1 and not LOOP.busy)
+  end,
+  told = function(s)
+    assert(s.calls == 1, "told " .. s.calls .. " times")
+    assert(not LOOP.busy, "the loop is not told")
+  end,
+}
 
 add {
   name = "fetch-parked", stride = 2,
