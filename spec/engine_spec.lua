@@ -302,6 +302,7 @@ describe("the engine", function()
     it("takes out what connects", function()
       if not pid() then return pending "not run: there is no /proc" end
       local deaf = deaf_listener()
+      collect()
       local before, base = deaf.connecting(), descriptors()
       local other <close> = open { url = "http://127.0.0.1:" .. deaf.port }
       fly(SKU, other)
@@ -481,6 +482,7 @@ describe("the engine", function()
 
     it("leaves no descriptor behind, closed or collected, idle or not", function()
       if not pid() then return pending "not run: there is no /proc" end
+      collect()
       local base = descriptors()
       for _, fault in ipairs { "pass", "stall", "stall_body" } do
         p:set { fault = fault }

@@ -377,6 +377,8 @@ describe("a loop", function()
     if not there then return pending "not run: no /proc here" end
     assert(descriptors() > 0, "an open client has descriptors")
     mj:close()
+    collectgarbage()
+    collectgarbage()
     local base = descriptors()
     for round = 1, 5 do
       new_real()
