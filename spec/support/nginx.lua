@@ -154,7 +154,8 @@ local function launch(self)
   local parts = { HEAD }
   for _, row in pairs(self.servers) do parts[#parts + 1] = server_lines(row) end
   write(self.directory .. "/nginx.conf", table.concat(parts) .. "}\n")
-  os.remove(self.directory .. "/nginx.pid")
+  os.remove(self.directory .. "/nginx.pid") -- and what the last try said
+  os.remove(self.directory .. "/output.log")
   local command = RUN:format(quoted(program()), quoted(self.directory .. "/"))
   command = ("%s cd %s && { %s; }"):format(BARE, quoted(self.directory), command)
   self.process = assert(io.popen(command, "w"))
