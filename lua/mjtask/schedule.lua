@@ -231,8 +231,7 @@ function methods:spawn_with(conclude, body, ...)
 end
 
 --- Inside an operation: starts another that ends with it, and rouses it when it ends itself.
---- Raises where memory runs out: that is the end of both. Of a branch that died of it while it
---- waited for a place a timer may be left, which wakes nobody.
+--- Raises where memory runs out: the end of both. A timer may be left then, which wakes nobody.
 ---@return mjtask.schedule.Operation
 function operation_methods:branch(body, ...)
   self.branches = self.branches or {}
