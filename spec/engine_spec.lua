@@ -51,6 +51,16 @@ local function drive(engine, seconds)
   until core.now() >= deadline
 end
 
+-- Steps until the proxy has had so many requests, and what it said at once is here; takes nothing.
+local function drive_to(engine, requests)
+  local deadline = core.now() + LIMIT
+  repeat
+    assert(core.now() < deadline, "no request comes")
+    engine:step(0.01)
+  until #p:log() >= requests
+  drive(engine, 0.1)
+end
+
 -- The next connection to a listener, on which the engine has sent all of its request.
 local function accept_request(listener, engine)
   listener:settimeout(1)
@@ -115,14 +125,9 @@ local function deaf_listener()
     for _, filler in ipairs(self.fillers) do filler:close() end
     self.listener:close()
   end
-  -- Connections to it that wait for an answer.
-  function self.connecting()
-    local count = 0
-    for line in io.lines "/proc/net/tcp" do
-      local remote, state = line:match "^ *%d+: %x+:%x+ %x+:(%x+) (%x+)"
-      if state == "02" and tonumber(remote, 16) == self.port then count = count + 1 end
-    end
-    return count
+  function self.is_deaf()
+    local _, writable = socket.select(nil, { self.fillers[8] }, 0)
+    return #writable == 0
   end
   return self
 end
@@ -173,7 +178,7 @@ describe("the engine", function()
       end
       for n = 4, 1, -1 do
         asked[n]:send "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-        drive(engine, 0.01)
+        drive(engine, 0.05)
       end
       for n = 1, 4 do asked[n]:close() end
       listener:close()
@@ -303,13 +308,15 @@ describe("the engine", function()
       if not pid() then return pending "not run: there is no /proc" end
       local deaf = deaf_listener()
       collect()
-      local before, base = deaf.connecting(), descriptors()
+      local base = descriptors()
       local other <close> = open { url = "http://127.0.0.1:" .. deaf.port }
+      local idle = descriptors()
       fly(SKU, other)
       drive(other, 0.05)
-      assert.equal(before + 1, deaf.connecting())
+      assert.is_true(deaf.is_deaf())
+      assert.equal(idle + 1, descriptors())
       assert_gone(other)
-      assert.equal(before, deaf.connecting())
+      assert.equal(idle, descriptors())
       other:close()
       assert.equal(base, descriptors())
       deaf.close()
@@ -319,7 +326,7 @@ describe("the engine", function()
       for _, fault in ipairs { "stall", "stall_head", "stall_body", "drip" } do
         p:task(ID, { life = "done", fault = fault })
         fly(ID)
-        drive(engine, 0.06)
+        drive_to(engine, 1)
         assert.equal(ID, p:log()[1].path:match "%d+")
         assert_gone()
         p:reset()
@@ -330,7 +337,7 @@ describe("the engine", function()
     it("takes out what has ended and was not handed out", function()
       fly(SKU)
       start(engine, SKU, "other")
-      drive(engine, 0.1)
+      drive_to(engine, 2)
       transfer:cancel()
       assert.equal("other", (engine:next()))
       assert_gone()
@@ -344,7 +351,7 @@ describe("the engine", function()
       for victim, left in ipairs(expected) do
         local transfers = {}
         for n = 1, 3 do transfers[n] = start(engine, SKU, tostring(n), { timeout = LIMIT }) end
-        drive(engine, 0.06)
+        drive_to(engine, 3 * victim)
         transfers[victim]:cancel()
         local order = {}
         for waiter in function() return engine:next() end do order[#order + 1] = waiter end
@@ -390,7 +397,7 @@ describe("the engine", function()
       local engine <close> = open()
       local transfer = start(engine, SKU)
       assert.error_matches(function() transfer:answer() end, "not handed out")
-      drive(engine, 0.1)
+      drive_to(engine, 1)
       assert.error_matches(function() transfer:answer() end, "not handed out")
       take(engine, 1)
       assert.equal(SKU, transfer:answer().id)
@@ -455,7 +462,7 @@ describe("the engine", function()
       p:set { fault = "stall" }
       local engine = open()
       for _ = 1, 5 do start(engine, SKU) end
-      drive(engine, 0.03)
+      drive_to(engine, 5)
       engine:close()
       for _, call in ipairs {
         function() engine:step(0) end, function() engine:next() end,
@@ -474,7 +481,7 @@ describe("the engine", function()
       local engine = open()
       local weak = setmetatable({ {} }, { __mode = "v" })
       start(engine, SKU, weak[1])
-      drive(engine, 0.06)
+      drive_to(engine, 1)
       engine:close()
       collect()
       assert.is_nil(weak[1])
@@ -584,7 +591,7 @@ describe("the engine", function()
     it("returns at once while something ended waits to be taken", function()
       local engine <close> = open()
       start(engine, SKU)
-      drive(engine, 0.06)
+      drive_to(engine, 1)
       local started = core.now()
       for _ = 1, 10 do engine:step(LIMIT) end
       assert.is_true(core.now() - started < SLACK)
@@ -723,7 +730,7 @@ describe("the engine", function()
     it("stays readable while something ended waits to be taken", function()
       if not has_epoll then return pending "not run: a build without epoll" end
       start(engine, SKU)
-      drive(engine, 0.06)
+      drive_to(engine, 1)
       engine:wake_at()
       assert.is_true(is_readable(fd, SLACK))
       assert.equal(SKU, (engine:next()))
@@ -742,6 +749,7 @@ describe("the engine", function()
           assert.is_true(is_readable(fd, LIMIT))
           all = turn()
         end
+        p:log() -- by then it is closed
         assert.is_true(turns(0.1) <= 1, fault)
         assert.is_false(is_readable(fd, 0.02), fault)
         p:set { fault = false }
@@ -1090,7 +1098,7 @@ describe("Ctrl-C", function()
     local stat <close> = io.open "/proc/self/stat"
     local mj = mjtask.new { url = url, auth = "none" }
     assert(not require "mjtask.core".interrupted())
-    os.execute(("(sleep 0.1; kill -INT %d) > /dev/null 2>&1 &"):format(stat:read "n"))
+    os.execute(("(sleep 0.25; kill -INT %d) > /dev/null 2>&1 &"):format(stat:read "n"))
     local function block()
       local task, err = mj:wait(id, { timeout = 8, request_timeout = 8 })
       print("it went on", task, err)
@@ -1119,7 +1127,7 @@ describe("Ctrl-C", function()
         assert.matches("interrupted!", output, 1, true)
         assert.equal(1, status)
         assert.is_nil(output:find "it went on")
-        assert.is_true(seconds < 0.1 + 2 * SLACK, seconds) -- its start included
+        assert.is_true(seconds < 0.25 + 2 * SLACK, seconds) -- its start included
         assert.equal(1, #p:log())
       end)
     end
