@@ -245,7 +245,7 @@ describe("cancelling", function()
   end)
 
   it("comes from its own download's progress, of which no file is left", function()
-    p:set { image = { fault = "drip", every = 0.01, bytes = 1000 } }
+    p:set { image = { fault = "stall_body" } }
     local op
     op = mj:download(p.other_url .. "/attachments/a.png", folder .. "/a.png", {
       progress = function()

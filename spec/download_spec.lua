@@ -4,6 +4,7 @@
 local child = require "support.child"
 local client = require "mjtask.client"
 local clock = require "support.clock"
+local descriptors = require "support.descriptors"
 local lives = require "support.lives"
 local mjtask = require "mjtask"
 local pictures = require "support.pictures"
@@ -72,6 +73,43 @@ end
 
 -- A URL of the image host (or of `from`) that leads to another.
 local function leading_to(url, from) return (from or p.other_url) .. "/to/" .. escaped(url) end
+
+-- Closes a socket at the end of its scope.
+local function closing(sock)
+  return setmetatable({ sock = sock }, { __close = function() sock:close() end })
+end
+
+-- Reads a request's head, and answers with so many bytes of PNG.
+local function begin(connection, bytes)
+  connection:settimeout(5)
+  repeat until assert(connection:receive "*l") == ""
+  local head = "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
+  assert(connection:send(head:format(#PNG) .. PNG:sub(1, bytes)))
+end
+
+-- Downloads PNG by callback from a host in this process. It sends the first half, and the rest when
+-- `progress(finish, bytes, total, client)` calls `finish`. What the callback is told.
+local function held_back(progress)
+  local listener <close> = closing(assert(socket.bind("127.0.0.1", 0)))
+  local one <close> = real { retries = 0 }
+  local deadline, half = socket.gettime() + 10, #PNG // 2
+  local connection, told
+  local function finish() assert(connection:send(PNG:sub(half + 1))) end
+  one:download("http://127.0.0.1:" .. select(2, listener.sock:getsockname()), target, {
+    progress = function(bytes, total) progress(finish, bytes, total, one) end,
+  }, function(...) told = table.pack(...) end)
+  listener.sock:settimeout(0)
+  repeat
+    assert(socket.gettime() < deadline, "it does not end")
+    one:step(0.05)
+    if not connection then
+      connection = listener.sock:accept()
+      if connection then begin(connection, half) end
+    end
+  until told
+  connection:close()
+  return table.unpack(told, 1, told.n)
+end
 
 setup(function() p = proxy.start() end)
 teardown(function() p:stop() end)
@@ -352,16 +390,14 @@ describe("a download's target #D3", function()
   end)
 
   it("is kept if it comes into being meanwhile", function()
-    local one <close> = real()
-    p:set { image = { fault = "drip", every = 0.03, bytes = 3000 } }
-    local seen = false
-    fails_with("io", one:download(picture(), target, {
-      progress = function()
-        if not seen then write(target, OLD) end
-        seen = true
-      end,
-    }))
-    assert.is_true(seen)
+    local seen = 0
+    fails_with("io", held_back(function(finish)
+      seen = seen + 1
+      if seen > 1 then return end
+      write(target, OLD)
+      finish()
+    end))
+    assert.is_true(seen > 0)
     assert.equal(OLD, read(target))
     assert.same({ "picture" }, listing())
   end)
@@ -721,12 +757,11 @@ end)
 
 describe("a download's progress", function()
   it("tells the bytes so far, and the whole where it is known", function()
-    local one <close> = real()
-    p:set { image = { fault = "drip", every = 0.04, bytes = 2500 } }
     local seen = {}
-    assert(one:download(picture(), target, {
-      progress = function(bytes, total) seen[#seen + 1] = { bytes, total } end,
-    }))
+    assert(held_back(function(finish, bytes, total)
+      seen[#seen + 1] = { bytes, total }
+      if #seen == 1 then finish() end
+    end))
     assert.is_true(#seen >= 2)
     local last = 0
     for _, pair in ipairs(seen) do
@@ -761,7 +796,7 @@ describe("a download's progress", function()
 
   it("may close the client: no file, and nothing left of it", function()
     local one <close> = real()
-    p:set { image = { fault = "drip", every = 0.04, bytes = 2500 } }
+    p:set { image = "stall_body" }
     local during
     local err = fails_with("closed", one:download(picture(), target, {
       progress = function()
@@ -777,7 +812,7 @@ describe("a download's progress", function()
 
   it("may raise: the error is the caller's, no file, and nothing left of it", function()
     local one <close> = real()
-    p:set { image = { fault = "drip", every = 0.04, bytes = 2500 } }
+    p:set { image = "stall_body" }
     local ok, problem = pcall(one.download, one, picture(), target, {
       progress = function() error "enough" end,
     })
@@ -790,14 +825,13 @@ describe("a download's progress", function()
   end)
 
   it("may download something else meanwhile", function()
-    local one <close> = real()
-    p:set { script = { { fault = "drip", every = 0.04, bytes = 2500 } } }
     local inner
-    assert(one:download(picture(), target, {
-      progress = function()
-        inner = inner or assert(one:download(picture "b.gif", target .. 2))
-      end,
-    }))
+    assert(held_back(function(finish, _, _, one)
+      if inner then return end
+      inner = assert(one:download(picture "b.gif", target .. 2))
+      assert.is_nil(read(target))
+      finish()
+    end))
     assert.equal(PNG, read(target))
     assert.equal((pictures.of "b.gif"), read(target .. 2))
   end)
@@ -838,18 +872,10 @@ describe("downloads", function()
   end)
 
   it("leave no descriptor open", function()
-    local function count()
-      -- popen closes its end of the pipe after the program has begun: hence the pause
-      local n = lines_of "sleep 0.05; ls /proc/$PPID/fd 2> /dev/null | wc -l"[1]
-      return tonumber(n)
-    end
-    if count() < 3 then
-      pending "not run: there is no /proc"
-      return
-    end
     collectgarbage()
     collectgarbage()
-    local before = count()
+    local before = descriptors()
+    if not before then return pending "not run: there is no /proc" end
     for round = 1, 3 do
       local one = guarded()
       local open = new()
@@ -868,7 +894,7 @@ describe("downloads", function()
     end
     collectgarbage()
     collectgarbage()
-    assert.equal(before, count())
+    assert.equal(before, descriptors())
     assert.equal(3, #listing())
   end)
 
