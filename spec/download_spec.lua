@@ -79,12 +79,16 @@ local function closing(sock)
   return setmetatable({ sock = sock }, { __close = function() sock:close() end })
 end
 
--- Reads a request's head, and answers with so many bytes of PNG.
+-- Answers with so many bytes of PNG, once the request's head is here. Is it? Never waits for it:
+-- who sends it waits for us.
 local function begin(connection, bytes)
-  connection:settimeout(5)
-  repeat until assert(connection:receive "*l") == ""
+  connection:settimeout(0)
+  local line
+  repeat line = connection:receive "*l" until line == "" or not line
+  if not line then return false end
   local head = "HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
   assert(connection:send(head:format(#PNG) .. PNG:sub(1, bytes)))
+  return true
 end
 
 -- Downloads PNG by callback from a host in this process. It sends the first half, and the rest when
@@ -93,7 +97,7 @@ local function held_back(progress)
   local listener <close> = closing(assert(socket.bind("127.0.0.1", 0)))
   local one <close> = real { retries = 0 }
   local deadline, half = socket.gettime() + 10, #PNG // 2
-  local connection, told
+  local connection, begun, told
   local function finish() assert(connection:send(PNG:sub(half + 1))) end
   one:download("http://127.0.0.1:" .. select(2, listener.sock:getsockname()), target, {
     progress = function(bytes, total) progress(finish, bytes, total, one) end,
@@ -102,10 +106,8 @@ local function held_back(progress)
   repeat
     assert(socket.gettime() < deadline, "it does not end")
     one:step(0.05)
-    if not connection then
-      connection = listener.sock:accept()
-      if connection then begin(connection, half) end
-    end
+    connection = connection or listener.sock:accept()
+    begun = begun or connection and begin(connection, half)
   until told
   connection:close()
   return table.unpack(told, 1, told.n)

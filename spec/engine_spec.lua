@@ -1098,7 +1098,8 @@ describe("Ctrl-C", function()
     local stat <close> = io.open "/proc/self/stat"
     local mj = mjtask.new { url = url, auth = "none" }
     assert(not require "mjtask.core".interrupted())
-    os.execute(("(sleep 0.25; kill -INT %d) > /dev/null 2>&1 &"):format(stat:read "n"))
+    -- os.execute would be deaf to Ctrl-C until the shell has ended
+    HELD = io.popen(("sleep 0.25; kill -INT %d 2> /dev/null"):format(stat:read "n"))
     local function block()
       local task, err = mj:wait(id, { timeout = 8, request_timeout = 8 })
       print("it went on", task, err)
