@@ -6,6 +6,7 @@ local command = require "support.command"
 local core = require "mjtask.core"
 local proxy = require "support.proxy"
 local screen = require "mjtask.cli.screen"
+local shell = require "support.shell"
 local terminal = require "support.terminal"
 
 local ID, OTHER, THIRD = "1735030480754475", "1724963337114767", "1735030480000003"
@@ -90,9 +91,9 @@ describe("on a terminal", function()
   teardown(function() p:stop() end)
 
   local function define()
-    p:task(ID, { life = "success", pace = 0.05 })
-    p:task(OTHER, { life = "success", pace = 0.07 })
-    p:task(THIRD, { life = "failure", pace = 0.1 })
+    p:task(ID, { life = "success" }) -- by looks, so that none of its states is missed
+    p:task(OTHER, { life = "success" })
+    p:task(THIRD, { life = "failure" })
   end
 
   before_each(function()
@@ -142,7 +143,7 @@ describe("on a terminal", function()
   it("more tasks than lines are counted", function()
     local words = { "wait", "--interval", "0.1", "--timeout", "15" }
     for n = 1, 12 do
-      words[#words + 1] = p:task(tostring(n), { life = "success", pace = 0.05 })
+      words[#words + 1] = p:task(tostring(n), { life = "success" })
     end
     local shown, code = pictures(words, 80, 8)
     if not shown then return pending(code) end
@@ -179,8 +180,16 @@ describe("on a terminal", function()
 
   it("ends on Ctrl-C from its keyboard", function()
     p:task(ID, { life = "stuck" })
+    -- Typed once it has asked: before that it would have nothing to say of the task.
+    local asked = ([[
+      local http, socket = require "socket.http", require "socket"
+      local deadline = socket.gettime() + 10
+      repeat socket.sleep(0.02)
+      until http.request(%q, ""):find("/fetch", 1, true) or socket.gettime() > deadline
+    ]]):format(p.plain_url .. "/control/log")
     local bytes, code = command.on_terminal({ "wait", ID, "--interval", "0.1", "--timeout", "15" },
-      80, 10, { url = p.url, keys = "sleep 0.3; printf '\\003'; sleep 0.3" })
+      80, 10, { url = p.url, keys = ("%s -e %s; printf '\\003'; sleep 0.3"):format(
+        shell.quoted(shell.interpreter()), shell.quoted(asked)) })
     if not bytes then return pending(code) end
     assert.equal(130, code)
     assert.is_truthy(bytes:find("interrupted; still open: " .. ID, 1, true), bytes)

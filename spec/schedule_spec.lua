@@ -205,7 +205,7 @@ describe("the schedule", function()
 
     it("fall due beside a transfer under way, whose answer is not lost", function()
       local s = new()
-      p:task(ID, { life = "done", script = { { delay = 0.2 } } })
+      p:task(ID, { life = "done", script = { { delay = 1 } } })
       local slow = s:spawn(send, ID)
       local quick = s:spawn(sleep, core.now() + 0.05)
       step_until(s, function() return quick.ended or slow.ended end)
@@ -289,7 +289,7 @@ describe("the schedule", function()
 
     it("keeps nobody longer than the deadline: send gives nil, and the queue goes on", function()
       local s = new { max_inflight = 1 }
-      p:task(ID, { life = "done", script = { { delay = 0.25 } } })
+      p:task(ID, { life = "done", script = { { delay = 1 } } })
       local slow = s:spawn(send, ID)
       local started = core.now()
       local late = s:spawn(send, SKU, 0.1)
@@ -314,7 +314,7 @@ describe("the schedule", function()
 
     it("goes on with an operation that left the queue and comes back to it", function()
       local s = new { max_inflight = 1 }
-      p:task(ID, { life = "done", script = { { delay = 0.15 } } })
+      p:task(ID, { life = "done", script = { { delay = 1 } } })
       local slow = s:spawn(send, ID)
       local again = s:spawn(function(operation)
         local id, problem = send(operation, SKU, 0.05)
@@ -530,9 +530,14 @@ describe("the schedule", function()
       local s = new()
       local others = {}
       for n = 1, 10 do others[n] = s:spawn(send, SKU) end
-      local operation = s:spawn(sleep, core.now() + 0.2)
+      local all_ended = ended(table.unpack(others))
+      local operation = s:spawn(function(operation)
+        local deadline = core.now() + LIMIT
+        repeat operation:sleep_until(core.now() + 0.02)
+        until all_ended() or core.now() > deadline
+      end)
       s:await(operation)
-      assert.is_true(ended(table.unpack(others))())
+      assert.is_true(all_ended())
       assert_nothing_left(s)
     end)
   end)
@@ -833,7 +838,7 @@ describe("the schedule", function()
           local stop = haunt(function()
             if inside then return end
             inside = true
-            local task, err = mj:fetch(id, { timeout = 0.3 })
+            local task, err = mj:fetch(id, { timeout = 5 })
             inside = false
             if not task then fail("inner", err) end
           end)
