@@ -413,7 +413,8 @@ local function specs(way)
         local output, status = child.run(way.script(p) .. ([[
           local mj = new { timeout = 20, max_inflight = %d }
           local id, stuck = %q, %q
-          os.execute "(sleep 0.1; kill -INT $PPID) > /dev/null 2>&1 &"
+          -- os.execute would be deaf to Ctrl-C until the shell has ended
+          HELD = io.popen "sleep 0.1; kill -INT $PPID 2> /dev/null"
           local ok, problem = pcall(function() %s end)
           print(ok, tostring(problem):find("interrupted!", 1, true) ~= nil)
           io.stdout:flush()
