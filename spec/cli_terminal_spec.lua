@@ -270,7 +270,7 @@ describe("on a terminal", function()
   -- ---- the key #L10 -----------------------------------------------------------------------------
 
   it("the key is in no output, whatever a server says", function()
-    local KEY = "SECRET-k3y.w0rd-0123456789"
+    local KEY = "SECRET-k3y.w0rd-0t1u2v3w4x"
     local folder <const>, remove = child.directory()
     p:set { key = KEY, script = {} }
     p:task("1", { life = "done", fields = { prompt = "x" } })
