@@ -420,12 +420,12 @@ buttons   U1, U2, U3, U4, 🔄, V1, V2, V3, V4
     end)
 
     it("has one time limit for a press and the fetch before it", function()
-      p:task("1", { life = "done", script = { { delay = 1 } } })
+      p:task("1", { life = "done", script = { { delay = 0.3 } } })
       p:set { submit = "stall" }
-      local result = run { "press", "1", "U1", "--timeout", "2", "--json" }
+      local result = run { "press", "1", "U1", "--timeout", "0.6", "--json" }
       local err = decoded(result.out).error
       assert.equal("unknown_fate", err.kind)
-      assert(err.elapsed < 1.99, err.elapsed) -- of the press alone
+      assert(err.elapsed < 0.59, err.elapsed) -- of the press alone
     end)
 
     it("downloads by id, with the ending of what it is, and replaces nothing", function()

@@ -2,6 +2,7 @@
 -- offers to the scheduler.
 
 local core = require "mjtask.core"
+local descriptors = require "support.descriptors"
 local socket = require "socket"
 local process = require "support.process"
 local proxy = require "support.proxy"
@@ -78,24 +79,6 @@ end
 local function fetch(engine, id, fields)
   start(engine, id, nil, fields)
   return take(engine, 1)[1][2]:answer()
-end
-
-local function pid()
-  local stat = io.open("/proc/self/stat", "r")
-  local number = stat and stat:read "n"
-  if stat then stat:close() end
-  return number and ("%d"):format(number)
-end
-
--- Open descriptors. By way of a file: of a pipe the parent's other end may be open yet, or not.
-local function descriptors()
-  local path = os.tmpname()
-  assert(os.execute("ls /proc/" .. pid() .. "/fd | wc -l > " .. path))
-  local file = assert(io.open(path))
-  local count = file:read "n"
-  file:close()
-  os.remove(path)
-  return count
 end
 
 local function collect()
@@ -305,7 +288,7 @@ describe("the engine", function()
     end)
 
     it("takes out what connects", function()
-      if not pid() then return pending "not run: there is no /proc" end
+      if not descriptors() then return pending "not run: there is no /proc" end
       local deaf = deaf_listener()
       collect()
       local base = descriptors()
@@ -488,7 +471,7 @@ describe("the engine", function()
     end)
 
     it("leaves no descriptor behind, closed or collected, idle or not", function()
-      if not pid() then return pending "not run: there is no /proc" end
+      if not descriptors() then return pending "not run: there is no /proc" end
       collect()
       local base = descriptors()
       for _, fault in ipairs { "pass", "stall", "stall_body" } do
@@ -845,7 +828,7 @@ describe("the engine", function()
       p:task(ID .. "slow", { life = "done", fault = { delay = 0.002 } })
       p:task(ID .. "drop", { life = "done", fault = "rst" })
       collect()
-      local base = pid() and descriptors()
+      local base = descriptors()
       local counts = { started = 0, taken = 0, cancelled = 0 }
       local memory
       for seed = 1, ROUNDS do
@@ -1121,7 +1104,7 @@ describe("Ctrl-C", function()
       ["while the server is silent"] = { life = "stuck", fault = "stall" },
     } do
       it("ends a blocking wait in a " .. way .. ", " .. name, function()
-        if not pid() then return pending "not run: there is no /proc" end
+        if not descriptors() then return pending "not run: there is no /proc" end
         p:reset()
         p:task(ID, life)
         local output, status, seconds = process.run(SCRIPT, { args = { p.url, ID, way } })

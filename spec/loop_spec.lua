@@ -86,7 +86,7 @@ for _, name in ipairs { "luv", "cqueues", "timer" } do
 
     test("a plain call parks its coroutine, and the others go on", function()
       for n = 1, 5 do
-        delayed(ID .. n, 0.5)
+        delayed(ID .. n, 0.3)
         host.go(function() note(n) (mj:fetch(ID .. n)) end)
       end
       assert.same({}, told)

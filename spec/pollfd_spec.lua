@@ -408,7 +408,7 @@ describe("pollfd", function()
   end)
 
   it("serves others' calls after a blocking one", function()
-    p:task(ID, { life = "done", script = { { delay = 1 } } })
+    p:task(ID, { life = "done", script = { { delay = 0.3 } } })
     mj:fetch(ID, note "callback")
     p:task(ID .. 1, { life = "done" })
     assert(mj:fetch(ID .. 1))

@@ -205,7 +205,7 @@ describe("the schedule", function()
 
     it("fall due beside a transfer under way, whose answer is not lost", function()
       local s = new()
-      p:task(ID, { life = "done", script = { { delay = 1 } } })
+      p:task(ID, { life = "done", script = { { delay = 0.3 } } })
       local slow = s:spawn(send, ID)
       local quick = s:spawn(sleep, core.now() + 0.05)
       step_until(s, function() return quick.ended or slow.ended end)
@@ -289,7 +289,7 @@ describe("the schedule", function()
 
     it("keeps nobody longer than the deadline: send gives nil, and the queue goes on", function()
       local s = new { max_inflight = 1 }
-      p:task(ID, { life = "done", script = { { delay = 1 } } })
+      p:task(ID, { life = "done", script = { { delay = 0.3 } } })
       local slow = s:spawn(send, ID)
       local started = core.now()
       local late = s:spawn(send, SKU, 0.1)
@@ -314,7 +314,7 @@ describe("the schedule", function()
 
     it("goes on with an operation that left the queue and comes back to it", function()
       local s = new { max_inflight = 1 }
-      p:task(ID, { life = "done", script = { { delay = 1 } } })
+      p:task(ID, { life = "done", script = { { delay = 0.3 } } })
       local slow = s:spawn(send, ID)
       local again = s:spawn(function(operation)
         local id, problem = send(operation, SKU, 0.05)

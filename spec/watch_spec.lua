@@ -288,12 +288,12 @@ describe("a watch", function()
   end)
 
   it("leaves its place to nobody while it is still in a list that is under way", function()
-    new_real { timeout = 1.25 }
+    new_real { timeout = 0.5 }
     local lives = { "stuck", "stuck", "stuck", "done", "done", "done", "stuck" }
     for n = 8, 13 do lives[n] = "done" end
     local ids = tasks(table.unpack(lives))
     mj:fetch_many(ids) -- there are lists
-    p:set { list = { delay = 0.35 } } -- longer than from the add on to the limit
+    p:set { list = { delay = 0.3 } }
     local more = {
       [ids[1]] = { 4 }, [ids[4]] = { 5, 6, 7 }, [ids[6]] = { 8, 9, 10, 11, 12, 13 },
     }
@@ -304,10 +304,10 @@ describe("a watch", function()
       for _, n in ipairs(more[id] or {}) do watcher:add(ids[n]) end
     end)
     local before = core.now()
-    repeat mj:step(0.05) until core.now() - before >= 1
+    repeat mj:step(0.05) until core.now() - before >= 0.25
     watcher:add(ids[2])
     watcher:add(ids[3])
-    repeat local busy = mj:step(0.1) until not busy or core.now() - before > 10
+    repeat local busy = mj:step(0.1) until not busy or core.now() - before > 4
     for n, id in ipairs(ids) do assert.equal(lives[n], told[id], n) end
     assert.equal(#ids, ends)
   end)
