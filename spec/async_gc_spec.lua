@@ -270,7 +270,7 @@ describe("a client that nobody holds #L3", function()
       mj:fetch(ID, note)
       mj:wait(ID, { interval = 60 }, note)
       mj:fetch_many({ ID, STUCK }, note)
-      mj:download(p.other_url .. "/attachments/a.png", os.tmpname() .. ".png", note)
+      mj:download(p.other_url .. "/attachments/a.png", process.scratch "picture", note)
       mj:download("", "/nonesuch/x", note)
       mj:fetch(STUCK, note):cancel()
     end

@@ -143,7 +143,7 @@ local function specs(way)
 
   after_each(function() mj:close() end)
 
-  describe("a fault #N4 #N5 #N6 #H1 #H7 #H8 #H9 #J8", function()
+  describe("a fault #N4 #N5 #N6 #H1 #H3 #H5 #H7 #H8 #H9 #J8", function()
     for _, name in ipairs(NAMES) do
       it("has a known outcome, and leaves the client well: " .. name, function()
         local limit = OUTCOMES[name] == "timeout" and SHORT or LONG
@@ -179,6 +179,20 @@ local function specs(way)
       for name in pairs(OUTCOMES) do assert(faults[name], name) end
       for name in pairs(faults) do assert(OUTCOMES[name], name) end
     end)
+
+    for status, kind in pairs {
+      [401] = "auth", [402] = "quota", [403] = "auth", [404] = "unsupported", [408] = "http",
+      [410] = "http", [425] = "http", [429] = "rate_limited", [500] = "http", [501] = "unsupported",
+      [503] = "http",
+    } do
+      it("is a status, too #H2 #H4: " .. status, function()
+        local err = fails_with(kind, fetch_with { status = status, body = "" })
+        assert.equal(status, err.status)
+        assert.equal(kind == "rate_limited" or kind == "http" and status ~= 410, err.retryable)
+        forget_pauses(mj)
+        still_works()
+      end)
+    end
 
     it("of a server whose port is closed: connect, at once #N1", function()
       local origin = way.tls and "https://localhost" or "http://127.0.0.1"

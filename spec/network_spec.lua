@@ -79,6 +79,28 @@ local function specs(way)
       figure("N2, %s: %.1f ms over the time limit", way.name, (took - 0.3) * 1e3)
     end)
 
+    it("that nobody answers for keeps no other call waiting #N2", function()
+      local output, reason = among_names(nil, way.script(p) .. ([[
+        local p <close> = require "support.proxy".start { tls = %s }
+        local mj <close> = new { url = p.url, cafile = p.cafile, proxy = "", allow_http = true }
+        local id, path, told = %q, %q, {}
+        local op = mj:download("https://pictures.test/a.png", path, function(_, err)
+          told[#told + 1] = err.kind
+        end)
+        local function fetched(task, err)
+          told[#told + 1] = task and task.status or tostring(err)
+          op:cancel()
+        end
+        for _ = 1, 3 do mj:step(0.02) end
+        %s
+        while mj:step() do end
+        print(table.concat(told, " "))
+      ]]):format(way.tls, SKU, process.scratch "picture", way.how == "callback"
+        and "mj:fetch(id, fetched)" or "fetched(mj:fetch(id))"))
+      if not output then return pending(reason) end
+      assert.equal("SUCCESS aborted\n", output)
+    end)
+
     for _, answer in ipairs { "nxdomain", "servfail" } do
       it("that there is not is dns: " .. answer .. " #N3", function()
         local took, reason = fails_as("dns", "https://proxy.test", answer)
@@ -113,7 +135,8 @@ local function specs(way)
       if not output or output:find "^not run" then return pending(reason or output) end
       local took = tonumber(output:match "^SUCCESS\tnil\t([%d.e-]+)\n$")
       assert(took, output)
-      assert(took < 0.2 + SLACK, took)
+      -- libcurl gives the first address, the dead one, 0.2 s; less: it was not asked.
+      assert(took > 0.15 and took < 0.2 + SLACK, took)
       figure("N9, %s: %.0f ms", way.name, took * 1e3)
     end)
   end)

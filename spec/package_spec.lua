@@ -123,10 +123,26 @@ describe("make -s env", function ()
 end)
 
 describe("the core", function ()
+  local path = assert(package.searchpath("mjtask.core", package.cpath))
+
+  it("is bound when it is loaded, read-only then, stays, and has no code on its stack", function ()
+    local text = table.concat(output("readelf -Wld '" .. path .. "' 2> /dev/null"), "\n")
+    if text == "" then return pending "not run: there is no readelf that knows it" end
+    assert.matches("BIND_NOW", text, 1, true)
+    assert.matches("NODELETE", text, 1, true)
+    assert.matches("GNU_RELRO", text, 1, true)
+    assert.matches("GNU_STACK[%sx%d]+ RW ", text)
+  end)
+
+  it("guards its frames", function ()
+    local text = table.concat(output("nm -D --undefined-only '" .. path .. "' 2> /dev/null"), "\n")
+    if text == "" then return pending "not run: there is no nm that lists them" end
+    assert.matches("__stack_chk_fail", text, 1, true)
+  end)
+
   it("exports what require looks for, and nothing else", function ()
-    local path = assert(package.searchpath("mjtask.core", package.cpath))
     local names = {}
-    for _, line in ipairs(output("nm -D --defined-only '" .. path .. "' 2>/dev/null")) do
+    for _, line in ipairs(output("nm -D --defined-only '" .. path .. "' 2> /dev/null")) do
       names[#names + 1] = line:match "%S+$"
     end
     if #names == 0 then return pending "not run: there is no nm that lists them" end

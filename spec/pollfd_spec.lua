@@ -165,7 +165,7 @@ describe("step", function()
     p:task(ID .. 2, { life = "done", script = { "rst", { status = 503 }, "stall_body" } })
     p:set { image = { fault = "drip", every = 0.01, bytes = 20000 } }
     local script = [[
-      local url, id, stuck, picture = ...
+      local url, id, stuck, picture, saved = ...
       local mjtask = require "mjtask"
       local mj = mjtask.new {
         url = url, auth = "none", interval = 0.1, request_timeout = 0.3, max_inflight = 4,
@@ -188,7 +188,7 @@ describe("step", function()
         start("submit", "imagine", { prompt = "x" }, done)
         start("press", id, "U1", done)
         start("seed", id, done)
-        start("download", picture, os.tmpname() .. n, done)
+        start("download", picture, saved .. n, done)
         start("download", "", "/nonesuch/x", done)
       end
       local steps = 0
@@ -196,7 +196,8 @@ describe("step", function()
       print(left, steps < 5000)
     ]]
     local output, status = process.run(script, {
-      args = { p.url, ID, STUCK, p.other_url .. "/attachments/a.png" }, wrap = "timeout 20",
+      args = { p.url, ID, STUCK, p.other_url .. "/attachments/a.png", process.scratch "picture" },
+      wrap = "timeout 20",
     })
     assert.equal(0, status, output)
     assert.matches("\n0\ttrue\n$", output)
