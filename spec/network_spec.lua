@@ -436,9 +436,11 @@ local function specs(way)
         local output, status = child.run(way.script(p) .. ([[
           local mj = new { timeout = 20, max_inflight = %d }
           local id, stuck = %q, %q
-          -- os.execute would be deaf to Ctrl-C until the shell has ended
-          HELD = io.popen "sleep 0.1; kill -INT $PPID 2> /dev/null"
-          local ok, problem = pcall(function() %s end)
+          local ok, problem = pcall(function()
+            -- os.execute would be deaf to Ctrl-C until the shell has ended
+            HELD = io.popen "sleep 0.1; kill -INT $PPID 2> /dev/null"
+            %s
+          end)
           print(ok, tostring(problem):find("interrupted!", 1, true) ~= nil)
           io.stdout:flush()
           print(mj:fetch("1735030480754475").status)
