@@ -82,6 +82,7 @@ local function specs(way)
       new { cafile = gone }
       local err = fails_with("tls", fetch())
       assert(err.message:find(gone, 1, true), err.message)
+      assert.is_false(err.retryable)
       assert.equal(1, err.attempts)
       assert.same({}, p:log())
     end)
