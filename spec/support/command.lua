@@ -52,7 +52,8 @@ local function quoted_sh(script)
 end
 
 --- Runs it to its end. Options: url (of the server, with a key), key, env, input (its standard
---- input), directory (where it runs), around (shell commands in which %s stands for it).
+--- input), directory (where it runs), program (a script in its place), around (shell commands in
+--- which %s stands for it).
 ---@param words string[]
 ---@param options? table
 ---@return { out: string, err: string, code: integer }
