@@ -11,6 +11,7 @@ local faults = require "support.faults"
 local figure = require "support.figure"
 local mjtask = require "mjtask"
 local pictures = require "support.pictures"
+local process = require "support.process"
 local proxy = require "support.proxy"
 local ways = require "support.ways"
 local fails_with = require "support.fails_with"
@@ -302,6 +303,20 @@ local function specs(way)
         figure("N7, %s, %s: 100 of 100", way.name, fault)
       end)
     end
+
+    it("whose error comes before their end cost nothing", function()
+      if not mj:pollfd() then return pending "not run: a build without epoll" end
+      local path, preload = process.shim "reset"
+      if not path then return pending(preload) end
+      p:set { fault = "rstsecond" }
+      local output, status = process.run(way.script(p) .. [[
+        local mj = new { retries = 0, timeout = 5 }
+        for _ = 1, 20 do print(assert(call(mj, "fetch", (...))).status) end
+      ]], { args = { ID }, env = { LD_PRELOAD = preload } })
+      assert.equal(0, status)
+      assert.matches("^" .. ("SUCCESS\n"):rep(20) .. "%d+ errors\n$", output)
+      assert(tonumber(output:match "(%d+) errors") > 10, output)
+    end)
 
     it("with an answer too much poison nothing #H7", function()
       p:task(OTHER, { life = "done" })

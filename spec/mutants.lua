@@ -223,6 +223,10 @@ if (slot->have != 0) drop(set, fd);
   slot->want = 0;]], [[
 slot->want = 0;]])
 
+try("an error, told to who reads", "src/pollset.c", "faults", [[
+((ready[i].events & (EPOLLERR | EPOLLHUP)) ? want : 0);]], [[
+((ready[i].events & (EPOLLERR | EPOLLHUP)) ? POLLSET_WRITE : 0);]])
+
 try("a zero that would disarm", "src/pollset.c", "engine async", [[
 due = 1e-9; /* before the clock began: at once */]], [[
 due = 0;]])

@@ -147,8 +147,10 @@ int pollset_wait (Pollset *set, double seconds, PollEvent *events, int room) {
                      milliseconds(seconds));
   for (i = 0; i < n; i++) {
     int fd = ready[i].data.fd;
+    unsigned want;
     if (fd == set->timer - 1) continue; /* it has done its work: we are awake */
-    if (set->slots[fd].want == 0) { /* an idle connection that stirred */
+    want = set->slots[fd].want;
+    if (want == 0) { /* an idle connection that stirred */
       drop(set, fd);
       continue;
     }
@@ -157,7 +159,7 @@ int pollset_wait (Pollset *set, double seconds, PollEvent *events, int room) {
     events[written].events =
       ((ready[i].events & EPOLLIN) ? POLLSET_READ : 0) |
       ((ready[i].events & EPOLLOUT) ? POLLSET_WRITE : 0) |
-      ((ready[i].events & (EPOLLERR | EPOLLHUP)) ? POLLSET_ERROR : 0);
+      ((ready[i].events & (EPOLLERR | EPOLLHUP)) ? want : 0);
     written++;
   }
   return n < 0 ? -1 : written;

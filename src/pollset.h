@@ -14,7 +14,6 @@
 
 #define POLLSET_READ 1u
 #define POLLSET_WRITE 2u
-#define POLLSET_ERROR 4u /* only ever reported */
 
 typedef struct PollEvent {
   int fd;
@@ -55,7 +54,8 @@ void pollset_forget (Pollset *set, int fd);
 int pollset_sync (Pollset *set);
 
 /* Waits at most `seconds` (negative: without end). How many events were
-   written, at most `room`; or -1 with errno (EINTR: a signal). */
+   written, at most `room`; or -1 with errno (EINTR: a signal). A socket's error
+   comes as all that was wanted of it: who reads or writes learns which it is. */
 int pollset_wait (Pollset *set, double seconds, PollEvent *events, int room);
 
 /* The descriptor for somebody else's loop, -1 where the kernel refuses the
