@@ -304,6 +304,7 @@ local function specs(way)
       end)
     end
 
+    -- From 8.10 on libcurl does not listen to what it is told of a socket.
     it("whose error comes before their end cost nothing", function()
       if not mj:pollfd() then return pending "not run: a build without epoll" end
       local path, preload = process.shim "reset"
@@ -315,7 +316,7 @@ local function specs(way)
       ]], { args = { ID }, env = { LD_PRELOAD = preload } })
       assert.equal(0, status)
       assert.matches("^" .. ("SUCCESS\n"):rep(20) .. "%d+ errors\n$", output)
-      assert(tonumber(output:match "(%d+) errors") > 10, output)
+      assert(tonumber(output:match "(%d+) errors") > 0, output) -- others libcurl meets by itself
     end)
 
     it("with an answer too much poison nothing #H7", function()

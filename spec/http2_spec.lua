@@ -10,7 +10,7 @@ local BURST = 200
 local COLD = 100 -- as many as start before one has ended
 
 local missing = nginx.missing()
-local n, gate
+local n, gate, mute
 
 -- ---- a server behind nginx, in this process -----------------------------------------------------
 
@@ -94,7 +94,7 @@ describe("over HTTP/2", function()
   end
 
   setup(function()
-    gate = new_gate()
+    gate, mute = new_gate(), new_gate()
     n = nginx.start {
       usual = { certificate = "good", http2 = true },
       held = {
@@ -104,12 +104,14 @@ describe("over HTTP/2", function()
       wide = {
         certificate = "good", http2 = true, extra = "http2_max_concurrent_streams 256;",
       },
+      mute = { certificate = "good", http2 = true, upstream = mute.url },
       few = { certificate = "good", http2 = true, extra = "http2_max_concurrent_streams 8;" },
     }
   end)
   teardown(function()
     if n then n:stop() end
     if gate then shut(gate) end
+    if mute then shut(mute) end
   end)
 
   -- The first of them has no connection yet, and the others wait for what becomes of its own.
@@ -150,6 +152,45 @@ describe("over HTTP/2", function()
     assert(mj:fetch("settings"))
     local connections = connections_of(BURST, mj, "few", function() return mj:step() end)
     assert(connections <= 40, connections .. " connections")
+  end)
+
+  -- libcurl takes a connection that others joined for a kept one, and a POST that it lost there is
+  -- one that it would send again by itself.
+  it("a submit is sent once, though another joined its connection, which died then", function()
+    local p <close> = proxy.start()
+    local way = { to = n.servers.mute.port }
+    p:forward(way)
+    local mj <close> = client("mute", 8, (p.forwarder_url:gsub("^http:", "https:")))
+    local posts, submitted, fetched = mute.held, nil, nil
+    local function drive_until(is_so)
+      local deadline = socket.gettime() + 5
+      while not is_so() do
+        assert(socket.gettime() < deadline, "it does not come")
+        mj:step(0.01)
+        local connection = mute.listener:accept()
+        if connection then
+          connection:settimeout(1)
+          if connection:receive "*l":find "^POST" then
+            posts[#posts + 1] = connection -- it never hears of it
+          else
+            answer(connection, '{"id":"1","status":"SUCCESS"}')
+          end
+        end
+      end
+    end
+    mj:submit("imagine", { prompt = "x" }, function(...) submitted = table.pack(...) end)
+    drive_until(function() return #posts > 0 end)
+    mj:fetch("1", function(...) fetched = table.pack(...) end)
+    drive_until(function() return fetched end)
+    assert(fetched[1], fetched[2])
+    way.cut = "rst"
+    p:forward(way)
+    drive_until(function() return submitted or #posts > 1 end)
+    assert.equal(1, #posts)
+    assert.is_nil(submitted[1])
+    assert.equal("unknown_fate", submitted[2].kind)
+    assert.equal(n:log(1, "/mj/submit/imagine")[1].connection,
+      n:log(1, "/mj/task/1/fetch")[1].connection)
   end)
 
   -- Before its settings are known the first connection is given 100 of them. It sends eight at once

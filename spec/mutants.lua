@@ -157,6 +157,10 @@ try("the proxy that would read the key", "src/transfer.c", "client", [[
 if (proxy == NULL && !profile->images && !profile->secure) proxy = "";]], [[
 ;]])
 
+try("a submit that libcurl sends again", "src/transfer.c", "http2", [[
+if (!transfer->begun++) return CURL_PREREQFUNC_OK;]], [[
+return CURL_PREREQFUNC_OK;]])
+
 try("a fresh connection", "src/transfer.c", "submit", [[
 SET(CURLOPT_FRESH_CONNECT, (long)request->fresh);]], [[
 SET(CURLOPT_FRESH_CONNECT, 0L);]])

@@ -471,8 +471,8 @@ static int run_sockets (Engine *engine, double seconds) {
   PollEvent events[EVENTS];
   int i, running;
   int n = pollset_wait(&engine->pollset, seconds, events, EVENTS);
-  /* Never CURL_CSELECT_ERR: told of that alone, libcurl 7 gives a request up that
-     it would send again, because its kept connection had died. */
+  /* Never CURL_CSELECT_ERR: told of that alone, libcurl before 8.10 gives up a
+     request that it would send again, because its kept connection had died. */
   for (i = 0; i < n; i++) {
     int mask = ((events[i].events & POLLSET_READ) ? CURL_CSELECT_IN : 0) |
                ((events[i].events & POLLSET_WRITE) ? CURL_CSELECT_OUT : 0);

@@ -377,6 +377,7 @@ static void check_request (lua_State *L, Request *request) {
   request->max_body =
     (size_t)field_number(L, 2, "max_body", (lua_Number)DECODE_MAX_SIZE, 1);
   request->fresh = field_boolean(L, 2, "fresh");
+  request->once = field_boolean(L, 2, "once");
   request->body = field_string(L, 2, "body", &request->body_size);
 }
 
@@ -401,7 +402,7 @@ static int start (lua_State *L, Engine *engine, const Request *request) {
   return 1;
 }
 
-/* start ({ path, body, timeout: seconds, max_body: bytes, fresh }, waiter)
+/* start ({ path, body, timeout: seconds, max_body: bytes, fresh, once }, waiter)
    --> transfer; `next` hands both out when it has ended. A body makes it a POST */
 static int engine_start_request (lua_State *L) {
   Engine *engine = check_engine(L);

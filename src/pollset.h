@@ -54,8 +54,8 @@ void pollset_forget (Pollset *set, int fd);
 int pollset_sync (Pollset *set);
 
 /* Waits at most `seconds` (negative: without end). How many events were
-   written, at most `room`; or -1 with errno (EINTR: a signal). A socket's error
-   comes as all that was wanted of it: who reads or writes learns which it is. */
+   written, at most `room`; or -1 with errno (EINTR: a signal). An error or
+   a hang-up comes as all that was wanted: who reads or writes learns of it. */
 int pollset_wait (Pollset *set, double seconds, PollEvent *events, int room);
 
 /* The descriptor for somebody else's loop, -1 where the kernel refuses the

@@ -94,6 +94,18 @@ static size_t on_body (char *data, size_t one, size_t count, void *arg) {
   return keep(transfer, data, count) ? count : 0;
 }
 
+#if LIBCURL_VERSION_NUM >= 0x075000
+/* Over HTTP/2 later requests join a connection that was made for this one alone;
+   if it dies then, libcurl takes it for a kept one, and would send this again. */
+static int on_request (void *arg, char *to, char *from, int port, int local) {
+  Transfer *transfer = arg;
+  (void)to, (void)from, (void)port, (void)local;
+  if (!transfer->begun++) return CURL_PREREQFUNC_OK;
+  refuse(transfer, REFUSED_AGAIN);
+  return CURL_PREREQFUNC_ABORT;
+}
+#endif
+
 /* ---- options ------------------------------------------------------------ */
 
 /* The first failure stays in `code`, and nothing is set after it. */
@@ -220,6 +232,14 @@ static CURLcode apply_options (CURL *easy, Transfer *transfer,
   }
   else
     SET(CURLOPT_HTTPHEADER, profile->headers);
+  if (request->once) {
+#if LIBCURL_VERSION_NUM >= 0x075000
+    SET(CURLOPT_PREREQFUNCTION, on_request);
+    SET(CURLOPT_PREREQDATA, transfer);
+#else
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* nobody joins */
+#endif
+  }
   if (code == CURLE_OK) code = apply_protocols(easy, profile);
   if (code == CURLE_OK) code = apply_proxy(easy, transfer, profile, request);
   if (code == CURLE_OK) code = apply_trust(easy, profile);
@@ -346,6 +366,7 @@ static const struct {
   [REFUSED_SIZE] = {"too_large", "the answer is larger than max_body"},
   [REFUSED_MEMORY] = {"http", "out of memory"},
   [REFUSED_DISK] = {"io", "cannot write the file"},
+  [REFUSED_AGAIN] = {"connect", "the connection broke after it was sent"},
   [REFUSED_ADDRESS] = {"connect",
                        "the address is private: allow_private = true "
                        "would allow it"},

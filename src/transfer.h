@@ -36,6 +36,7 @@ typedef struct Request {
   long timeout; /* ms, of the whole exchange */
   size_t max_body; /* bytes of the answer, decompressed */
   int fresh; /* on a connection of its own */
+  int once; /* libcurl itself never sends it again */
   File *file; /* where the body of a 200 goes; NULL: into memory */
   int guarded; /* not from private addresses */
 } Request;
@@ -54,6 +55,7 @@ typedef enum Refusal {
   REFUSED_SIZE, /* over max_body */
   REFUSED_MEMORY, /* none left for the body */
   REFUSED_DISK, /* see the file's failure */
+  REFUSED_AGAIN, /* it was sent already */
   REFUSED_ADDRESS /* a private one */
 } Refusal;
 
@@ -71,6 +73,7 @@ typedef struct Transfer {
   double received, expected; /* bytes for the file; expected 0: unknown */
   int framed; /* the head told where the body ends */
   int guarded; /* as in Request */
+  int begun; /* one of `once` that libcurl has begun to send */
   Refusal refused;
 
   CURLcode code; /* how it ended */

@@ -13,8 +13,9 @@ local tasks = require "mjtask.task"
 
 local actions = {}
 
---- Posts to /mj/submit/<name>. On a fresh connection: over a kept one that has died libcurl sends a
---- POST a second time by itself, and a picture would be paid for twice.
+--- Posts to /mj/submit/<name>. On a fresh connection: over a kept one that has died libcurl would
+--- send a POST a second time by itself, and a picture would be paid for twice. So it would over a
+--- fresh one that others have joined: `once` forbids it that.
 ---@param call mjtask.Call
 ---@param name string
 ---@param json string

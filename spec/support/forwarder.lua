@@ -29,10 +29,10 @@ end
 --- nothing more, as behind a router that has forgotten it; "all": nor does what comes later.
 --- `rough = { seed =, delay = 0.01, cuts = 0.5, within = 4000 }`: pieces of any size, late by up to
 --- `delay` seconds; that share of the links ends within so many bytes, by FIN, RST or silence.
---- `cut`: what is open now ends, by FIN. `late`: seconds that what is handed on takes. `to`: the
---- port it leads to, not the first one.
+--- `cut`: what is open now ends, by FIN, or "rst". `late`: seconds that what is handed on takes.
+--- `to`: the port it leads to, not the first one.
 ---@param what { hole?: boolean|"all", rough?: table, late?: number, to?: integer,
----  cut?: boolean }
+---  cut?: boolean|"rst" }
 function forwarder.set(what)
   for name in pairs(what) do
     if not NAMES[name] then error("no such way: " .. tostring(name), 0) end
@@ -42,7 +42,10 @@ function forwarder.set(what)
     for link in pairs(links) do link.lost = true end
   end
   if what.cut then
-    for link in pairs(links) do break_off(link) end
+    for link in pairs(links) do
+      if what.cut == "rst" then link.ending = "rst" end
+      break_off(link)
+    end
   end
 end
 

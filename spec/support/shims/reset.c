@@ -1,6 +1,6 @@
 /* A connection's end as epoll may see it in its midst, on another processor:
-   the error is there, and nothing can be read yet. Every one is told so. Says
-   at the process's end how many there were. Loaded before the C library. */
+   the error is there, and nobody calls it readable yet. Every one is told so.
+   Says at the process's end how many. Loaded before the C library. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
