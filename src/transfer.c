@@ -95,8 +95,9 @@ static size_t on_body (char *data, size_t one, size_t count, void *arg) {
 }
 
 #if LIBCURL_VERSION_NUM >= 0x075000
-/* Over HTTP/2 later requests join a connection that was made for this one alone;
-   if it dies then, libcurl takes it for a kept one, and would send this again. */
+/* Over HTTP/2 later requests may join a connection that was made for this one;
+   if it dies then, libcurl takes it for a kept one, and would send this again,
+   for which it has made another. */
 static int on_request (void *arg, char *to, char *from, int port, int local) {
   Transfer *transfer = arg;
   (void)to, (void)from, (void)port, (void)local;
@@ -232,14 +233,14 @@ static CURLcode apply_options (CURL *easy, Transfer *transfer,
   }
   else
     SET(CURLOPT_HTTPHEADER, profile->headers);
-  if (request->once) {
 #if LIBCURL_VERSION_NUM >= 0x075000
+  if (request->once) {
     SET(CURLOPT_PREREQFUNCTION, on_request);
     SET(CURLOPT_PREREQDATA, transfer);
-#else
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* nobody joins */
-#endif
   }
+#else /* it would not ask on_request: so nobody may join a connection */
+  SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+#endif
   if (code == CURLE_OK) code = apply_protocols(easy, profile);
   if (code == CURLE_OK) code = apply_proxy(easy, transfer, profile, request);
   if (code == CURLE_OK) code = apply_trust(easy, profile);
@@ -366,7 +367,7 @@ static const struct {
   [REFUSED_SIZE] = {"too_large", "the answer is larger than max_body"},
   [REFUSED_MEMORY] = {"http", "out of memory"},
   [REFUSED_DISK] = {"io", "cannot write the file"},
-  [REFUSED_AGAIN] = {"connect", "the connection broke after it was sent"},
+  [REFUSED_AGAIN] = {"connect", "libcurl would have sent it again"},
   [REFUSED_ADDRESS] = {"connect",
                        "the address is private: allow_private = true "
                        "would allow it"},

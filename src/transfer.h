@@ -35,7 +35,7 @@ typedef struct Request {
   size_t body_size; /* bytes */
   long timeout; /* ms, of the whole exchange */
   size_t max_body; /* bytes of the answer, decompressed */
-  int fresh; /* on a connection of its own */
+  int fresh; /* on a connection that nothing was sent on before */
   int once; /* libcurl itself never sends it again */
   File *file; /* where the body of a 200 goes; NULL: into memory */
   int guarded; /* not from private addresses */
