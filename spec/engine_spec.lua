@@ -864,7 +864,7 @@ describe("the engine", function()
       end
       collect()
       assert.is_true(counts.started > ROUNDS)
-      assert.is_true(counts.taken > ROUNDS * 0.3)
+      assert.is_true(counts.taken > ROUNDS * 0.3) -- about 0.25 of them where no life waits
       assert.is_true(counts.cancelled > ROUNDS / 4)
       assert.is_true(collectgarbage "count" - memory < 64, "Lua's memory grows")
       if base then assert.equal(base, descriptors()) end
