@@ -255,7 +255,9 @@ coverage: ## which lines of src/ (specs, and make oom) and of lua/ (specs) are n
 	@command -v gcovr >/dev/null || { echo 'not run: gcovr is not installed' >&2; exit 1; }
 	@$(MAKE) all static build/coverage/oom $(COVERED)
 	@find build/coverage -name '*.gcda' -delete
-	@$(call paths,build/coverage) $(LUA) spec/coverage.lua --cpath='$(CURDIR)/build/coverage/lib/?.so' $(ARGS)
+	@rm -f build/coverage/lines
+	@$(call suite,build/coverage,MJTASK_LINES='$(CURDIR)/build/coverage/lines')
+	@$(LUA) spec/coverage.lua build/coverage/lines
 	@$(call paths,build/coverage) build/coverage/oom spec/c/oom.lua $(LUA) > build/coverage/oom.log
 	@gcovr --object-directory build/coverage -r . -f src/ --exclude-unreachable-branches
 

@@ -1,54 +1,16 @@
--- Runs the specs and says which lines of lua/ none of them has run; what they run in processes of
--- their own does not count. `lua5.4 spec/coverage.lua [ARGUMENTS OF run.lua]`; run by
--- `make coverage`, which asks gcovr the same of the core.
+-- Says which lines of lua/ the specs have not run, in their own process or as the command line, by
+-- what spec/support/lines.lua has noted: `lua5.4 spec/coverage.lua FILE`. Run by `make coverage`,
+-- which asks gcovr the same of the core.
 
--- luacheck: globals coroutine.create coroutine.wrap
-
-local seen = {} -- source -> line -> true
-local own = {} -- function -> its source's lines; false: not ours
-
-local function lines_of(func)
-  local source = debug.getinfo(func, "S").source:match "^@.*(lua/mjtask/.*)$"
-  if not source then return false end
-  seen[source] = seen[source] or {}
-  return seen[source]
-end
-
-local function on_line(_, line)
-  local func = debug.getinfo(2, "f").func
-  local lines = own[func]
-  if lines == nil then
-    lines = lines_of(func)
-    own[func] = lines
+local function read_seen(path)
+  local seen = {} -- source -> line -> true
+  for entry in io.lines(path) do
+    local source, line = entry:match "^(lua/.*):(%d+)$"
+    assert(source, "not a line of lua/: " .. entry)
+    seen[source] = seen[source] or {}
+    seen[source][math.tointeger(tonumber(line))] = true
   end
-  if lines then lines[line] = true end
-end
-
-setmetatable(own, { __mode = "k" })
-
-local sethook, create = debug.sethook, coroutine.create
-
--- A coroutine has a hook of its own.
-function coroutine.create(func)
-  local thread = create(func)
-  sethook(thread, on_line, "l")
-  return thread
-end
-
--- The core's own thread, which works for the main one, was not made by that.
-require "mjtask.core"
-for _, value in pairs(debug.getregistry()) do
-  if type(value) == "thread" then sethook(value, on_line, "l") end
-end
-
-local function check(ok, ...)
-  if not ok then error((...), 0) end
-  return ...
-end
-
-function coroutine.wrap(func)
-  local thread = coroutine.create(func)
-  return function(...) return check(coroutine.resume(thread, ...)) end
+  return seen
 end
 
 -- Lines with instructions, in order. A function's last one has its return, though nobody may get
@@ -69,28 +31,17 @@ local function active_lines(path)
   return order
 end
 
-local function report()
-  local all, run = 0, 0
-  local pipe <close> = assert(io.popen "find lua -name '*.lua' | sort")
-  for path in pipe:lines() do
-    local missed = {}
-    local active, lines = active_lines(path), seen[path] or {}
-    for _, line in ipairs(active) do
-      if not lines[line] then missed[#missed + 1] = line end
-    end
-    all, run = all + #active, run + #active - #missed
-    print(("%-30s %4d of %4d %s"):format(path, #active - #missed, #active,
-      table.concat(missed, " ")))
+local seen = read_seen(assert(arg[1], "usage: lua5.4 spec/coverage.lua FILE"))
+local all, run = 0, 0
+local pipe <close> = assert(io.popen "find lua -name '*.lua' | sort")
+for path in pipe:lines() do
+  local missed = {}
+  local active, lines = active_lines(path), seen[path] or {}
+  for _, line in ipairs(active) do
+    if not lines[line] then missed[#missed + 1] = line end
   end
-  print(("lua/: %d of %d lines, %.1f %%"):format(run, all, 100 * run / all))
+  all, run = all + #active, run + #active - #missed
+  print(("%-30s %4d of %4d %s"):format(path, #active - #missed, #active,
+    table.concat(missed, " ")))
 end
-
--- The specs may leave by os.exit, and may not.
-local told = setmetatable({}, { __gc = function()
-  sethook()
-  report()
-end })
-
-sethook(on_line, "l")
-dofile "spec/run.lua"
-assert(told)
+print(("lua/: %d of %d lines, %.1f %%"):format(run, all, 100 * run / all))

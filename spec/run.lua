@@ -15,4 +15,6 @@ elseif mode then
   error("MJTASK_GC: incremental or generational, not " .. mode)
 end
 
+if os.getenv "MJTASK_LINES" then dofile "spec/support/lines.lua" end
+
 require "busted.runner" { standalone = false }

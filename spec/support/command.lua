@@ -19,6 +19,9 @@ local COLLECTOR = {
   generational = "collectgarbage('generational', 256)",
 }
 
+-- So that `make coverage` counts its lines, too.
+local LINES = ("dofile %q"):format(program.root .. "/spec/support/lines.lua")
+
 local HIDDEN = "-u MJTASK_URL -u MJTASK_PROVIDER -u MJTASK_KEY -u MJTASK_AUTH -u NO_COLOR "
   .. "-u http_proxy -u https_proxy -u HTTPS_PROXY -u all_proxy -u ALL_PROXY -u no_proxy -u NO_PROXY"
 
@@ -32,6 +35,7 @@ local function line(words, options)
   parts[#parts + 1] = shell.quoted(shell.interpreter())
   local collector = COLLECTOR[os.getenv "MJTASK_GC"]
   if collector then parts[#parts + 1] = "-e " .. shell.quoted(collector) end
+  if os.getenv "MJTASK_LINES" then parts[#parts + 1] = "-e " .. shell.quoted(LINES) end
   parts[#parts + 1] = shell.quoted(options.program or program.root .. "/bin/mjtask")
   for _, word in ipairs(words) do parts[#parts + 1] = shell.quoted(word) end
   return table.concat(parts, " ")
