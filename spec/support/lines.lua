@@ -2,7 +2,7 @@
 -- file that MJTASK_LINES names when it first runs, since processes of specs end in every way there
 -- is. spec/run.lua and support/command.lua load it.
 
--- luacheck: globals coroutine.create coroutine.wrap
+-- luacheck: globals coroutine.create coroutine.wrap debug.sethook
 
 local path = os.getenv "MJTASK_LINES"
 
@@ -59,6 +59,12 @@ end
 pcall(require, "mjtask.core")
 for _, value in pairs(debug.getregistry()) do
   if type(value) == "thread" then sethook(value, on_line, "l") end
+end
+
+-- A spec that takes its own hook away gives this one back.
+function debug.sethook(...)
+  if select("#", ...) == 0 then return sethook(on_line, "l") end
+  return sethook(...)
 end
 
 sethook(on_line, "l")
