@@ -256,9 +256,9 @@ coverage: ## which lines of src/ (specs, and make oom) and of lua/ (specs) are n
 	@command -v gcovr >/dev/null || { echo 'not run: gcovr is not installed' >&2; exit 1; }
 	@$(MAKE) all static build/coverage/oom $(COVERED)
 	@find build/coverage -name '*.gcda' -delete
-	@rm -f build/coverage/lines
-	@$(call suite,build/coverage,MJTASK_LINES='$(CURDIR)/build/coverage/lines')
-	@$(LUA) spec/coverage.lua build/coverage/lines
+	@: > build/coverage/lines
+	@$(call suite,build/coverage,MJTASK_LINES='$(CURDIR)/build/coverage/lines'); status=$$?; \
+	  $(LUA) spec/coverage.lua build/coverage/lines && exit $$status
 	@$(call paths,build/coverage) build/coverage/oom spec/c/oom.lua $(LUA) > build/coverage/oom.log
 	@gcovr --object-directory build/coverage -r . -f src/ --exclude-unreachable-branches
 

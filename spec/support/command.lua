@@ -1,5 +1,5 @@
 -- bin/mjtask as a process of its own, with streams and an environment to order: run to its end, in
--- the background, or on a terminal. The host's own MJTASK_ variables do not reach it.
+-- the background, or on a terminal. The host's own server, key and proxies do not reach it.
 --
 --   command.run({ "fetch", id }, { url = p.url })   -- { out =, err =, code = }
 --   local c <close> = command.start({ "wait", id }, { url = p.url })

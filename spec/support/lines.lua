@@ -2,14 +2,15 @@
 -- file that MJTASK_LINES names when it first runs, since processes of specs end in every way there
 -- is. spec/run.lua and support/command.lua load it.
 
--- luacheck: globals coroutine.create coroutine.wrap debug.sethook
+-- luacheck: globals coroutine.create coroutine.wrap pcall
 
+local open, getinfo = io.open, debug.getinfo
 local path = os.getenv "MJTASK_LINES"
 
 -- Opened for each: kept open, it would be the descriptor that a spec has closed, or misses. Where
 -- there is none left, the line is noted another time.
 local function noted(entry)
-  local file <close> = io.open(path, "ab")
+  local file <close> = open(path, "ab")
   return file and file:write(entry, "\n") and true
 end
 
@@ -17,14 +18,14 @@ local seen = {} -- source -> line -> true
 local own = setmetatable({}, { __mode = "k" }) -- function -> its source; false: not ours
 
 local function source_of(func)
-  local source = debug.getinfo(func, "S").source:match "^@.*(lua/mjtask/.*)$"
+  local source = getinfo(func, "S").source:match "^@.*(lua/mjtask/.*)$"
   if not source then return false end
   seen[source] = seen[source] or {}
   return source
 end
 
 local function on_line(_, line)
-  local func = debug.getinfo(2, "f").func
+  local func = getinfo(2, "f").func
   local source = own[func]
   if source == nil then
     source = source_of(func)
@@ -44,6 +45,18 @@ function coroutine.create(func)
   return thread
 end
 
+-- The interpreter's Ctrl-C takes the hook away, as some specs do; who goes on has caught it.
+local gethook, protected = debug.gethook, pcall
+
+local function hooked(...)
+  if not gethook() then sethook(on_line, "l") end
+  return ...
+end
+
+function pcall(...)
+  return hooked(protected(...))
+end
+
 local function check(ok, ...)
   if not ok then error((...), 0) end
   return ...
@@ -54,17 +67,11 @@ function coroutine.wrap(func)
   return function(...) return check(coroutine.resume(thread, ...)) end
 end
 
+sethook(on_line, "l")
+
 -- The core's own thread, which works for the main one, was not made by that. (A spec may have taken
 -- the core away.)
 pcall(require, "mjtask.core")
 for _, value in pairs(debug.getregistry()) do
   if type(value) == "thread" then sethook(value, on_line, "l") end
 end
-
--- A spec that takes its own hook away gives this one back.
-function debug.sethook(...)
-  if select("#", ...) == 0 then return sethook(on_line, "l") end
-  return sethook(...)
-end
-
-sethook(on_line, "l")
